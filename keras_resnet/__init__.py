@@ -1,0 +1,1 @@
+"""Deep residual networks in Keras."""
