@@ -7,7 +7,10 @@ class UserError(Exception):
     exit_code = 1
 
 
-class UsageError(UserError):
-    """The command or call itself is wrong (unknown name, impossible combination). Exit code 2."""
+class UsageError(UserError, ValueError):
+    """The command or call itself is wrong (unknown name, impossible combination). Exit code 2.
+
+    A ValueError too, as Keras raises for a wrong argument.
+    """
 
     exit_code = 2

@@ -1,0 +1,255 @@
+"""Every network with the signature of `keras.applications`: `ResNet50()`, `Plain34(classes=10)`, …
+
+A network takes raw RGB pixels 0…255 ([N, H, W, 3], uint8 or float32): the normalisation that its weights
+were trained with is its first layer, so `preprocess_input` changes nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_resnet.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    Downsample,
+    Shortcut,
+    get_architecture,
+)
+from keras_resnet.builders import build_model
+from keras_resnet.errors import UsageError
+
+# ImageNet's channel means and deviations (RGB, 0…255), the ones that torchvision and timm use.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+# Networks for which official ImageNet weights exist (weights/hub.py knows the files).
+OFFICIAL = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16", "vgg19")
+
+_DEFAULT = "default"
+
+
+def build(
+    name: str,
+    include_top: bool = True,
+    weights: Any = _DEFAULT,
+    input_tensor: Any = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
+    model_name: str | None = None,
+    *,
+    shortcut: Shortcut | None = None,
+    downsample: Downsample | None = None,
+    include_preprocessing: bool = True,
+) -> keras.Model:
+    """Build the network `name` ("resnet50", "plain34", "vgg19", "resnet20", …).
+
+    Args:
+        name: one of `keras_resnet.architectures.ARCHITECTURES`.
+        include_top: with the classifier at the end.
+        weights: None for He initialisation, "imagenet" for the official weights (the default where
+            there are any), or the path of a weights file (`.weights.h5`, `.keras`, `.safetensors`).
+        input_tensor: a Keras tensor to build upon.
+        input_shape: (H, W, 3); sides may be None, which is the default, except for VGG with its top.
+        pooling: without top: None (feature map), "avg" or "max".
+        classes: outputs of the classifier; 1000 (ImageNet) or 10 (CIFAR) by default.
+        classifier_activation: "softmax" or None for logits.
+        model_name: the model's name; `name` by default.
+        shortcut: option "A" (zero-padded identity), "B" (projection where dimensions grow) or "C"
+            (projection everywhere), Sec. 3.3; by default B for ImageNet and A for CIFAR networks.
+        downsample: where a bottleneck has its stride: "1x1" (the paper) or "3x3" (torchvision).
+        include_preprocessing: with the normalisation of raw RGB input as the first layer.
+
+    Returns:
+        A `keras.Model`, [N, H, W, 3] → [N, classes].
+
+    Raises:
+        ValueError: an argument makes no sense; the message says which and what would.
+
+    Example:
+        >>> model = keras_resnet.build("resnet20", weights=None)
+        >>> model(np.zeros((1, 32, 32, 3), "uint8")).shape
+        TensorShape([1, 10])
+    """
+    architecture = get_architecture(name, shortcut, downsample)
+    if isinstance(weights, str) and weights == _DEFAULT:
+        weights = "imagenet" if name in OFFICIAL else None
+    classes = architecture.default_classes if classes is None else classes
+    _check(architecture, include_top, weights, input_shape, pooling, classes)
+    if input_tensor is None and architecture.block == "vgg" and include_top:
+        input_shape = input_shape or (224, 224, 3)
+
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if weights == "imagenet":
+        from keras_resnet.weights.hub import official_weights
+
+        official = official_weights(architecture)
+        mean, std = official.mean, official.std
+    model = build_model(
+        architecture,
+        include_top=include_top,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=model_name,
+        mean=mean if include_preprocessing else None,
+        std=std if include_preprocessing else None,
+    )
+    if weights is not None:
+        from keras_resnet.weights import load_into
+
+        load_into(model, official.path() if weights == "imagenet" else weights, architecture)
+    return model
+
+
+def _check(
+    architecture: Architecture,
+    include_top: bool,
+    weights: Any,
+    input_shape: Sequence[int | None] | None,
+    pooling: str | None,
+    classes: int,
+) -> None:
+    name = architecture.name
+    if pooling not in (None, "avg", "max"):
+        raise UsageError(f'{name}: `pooling` must be None, "avg" or "max", not {pooling!r}')
+    if classes < 1:
+        raise UsageError(f"{name}: `classes` must be 1 or more, not {classes}")
+    if weights == "imagenet":
+        if name not in OFFICIAL:
+            raise UsageError(
+                f"there are no official ImageNet weights for {name}; pass weights=None or a file "
+                f"(official ones exist for {', '.join(OFFICIAL)})"
+            )
+        if include_top and classes != 1000:
+            raise UsageError(
+                f'{name}: with weights="imagenet" and include_top=True, `classes` must be 1000, not '
+                f"{classes}; use include_top=False and add your own classifier"
+            )
+    if input_shape is None:
+        return
+    if len(input_shape) != 3 or input_shape[-1] != 3:
+        raise UsageError(f"{name}: `input_shape` must be (height, width, 3), not {tuple(input_shape)}")
+    smallest = architecture.minimum_image_size
+    for side in input_shape[:2]:
+        if side is not None and side < smallest:
+            raise UsageError(
+                f"{name}: input size must be at least {smallest}x{smallest}, "
+                f"not {input_shape[0]}x{input_shape[1]}"
+            )
+        if side is None and architecture.block == "vgg" and include_top:
+            raise UsageError(f"{name} with its top needs a fixed `input_shape`, such as (224, 224, 3)")
+
+
+def preprocess_input(x: Any, data_format: str | None = None) -> Any:
+    """Return `x` as it is: the models normalise raw RGB 0…255 themselves.
+
+    Kept, as newer Keras applications keep theirs, so that one piece of code serves every network.
+    """
+    return x
+
+
+def decode_predictions(
+    preds: Any, top: int = 5, label_names: Sequence[str] | None = None
+) -> list[list[tuple[str, str, float]]]:
+    """The `top` classes of each row of `preds` [N, classes], best first.
+
+    Returns:
+        For every image a list of (class id, label, score); the class id is the WordNet id for
+        ImageNet, and the label again where `label_names` are given.
+
+    Raises:
+        ValueError: `preds` is not [N, 1000] and no `label_names` of that number were given.
+    """
+    scores = np.asarray(preds)
+    if label_names is None:
+        if scores.ndim != 2 or scores.shape[1] != 1000:
+            raise UsageError(
+                "decode_predictions needs predictions of shape [N, 1000], or `label_names`; "
+                f"got shape {scores.shape}"
+            )
+        from keras_resnet.imagenet import IMAGENET_CLASSES
+
+        names: Sequence[tuple[str, str]] = IMAGENET_CLASSES
+    else:
+        names = [(label, label) for label in label_names]
+        if scores.ndim != 2 or scores.shape[1] != len(names):
+            raise UsageError(f"{len(names)} label names for predictions of shape {scores.shape}")
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    return [
+        [(*names[index], float(row[index])) for index in indices]
+        for row, indices in zip(scores, best, strict=True)
+    ]
+
+
+def _application(function_name: str) -> Callable[..., keras.Model]:
+    """`build` with the network's name filled in, and the signature that keras.applications has."""
+    architecture = ARCHITECTURES[function_name.lower()]
+    hidden = {"name"}
+    if architecture.shortcut is None:
+        hidden.add("shortcut")
+    if architecture.block != "bottleneck":
+        hidden.add("downsample")
+    defaults = {
+        "weights": "imagenet" if architecture.name in OFFICIAL else None,
+        "classes": architecture.default_classes,
+        "shortcut": architecture.shortcut,
+        "downsample": architecture.downsample,
+    }
+    parameters = []
+    for parameter in inspect.signature(build).parameters.values():
+        if parameter.name in hidden:
+            continue
+        if parameter.name == "model_name":
+            parameter = parameter.replace(name="name", default=architecture.name)
+        elif parameter.name in defaults:
+            parameter = parameter.replace(default=defaults[parameter.name])
+        parameters.append(parameter)
+    signature = inspect.Signature(parameters, return_annotation=keras.Model)
+
+    def application(*args: Any, **kwargs: Any) -> keras.Model:
+        arguments = signature.bind(*args, **kwargs).arguments
+        if "name" in arguments:
+            arguments["model_name"] = arguments.pop("name")
+        return build(architecture.name, **arguments)
+
+    application.__name__ = application.__qualname__ = function_name
+    application.__signature__ = signature  # type: ignore[attr-defined]
+    application.__doc__ = (
+        f"{function_name}: the {architecture.depth}-layer "
+        f"{'VGG' if architecture.block == 'vgg' else 'residual' if architecture.shortcut else 'plain'}"
+        f" network for {'ImageNet' if architecture.family == 'imagenet' else 'CIFAR'}, "
+        f"{architecture.parameters():,} parameters.\n\n"
+        "Arguments, result and errors are those of `keras_resnet.build`, the name left out."
+    )
+    return application
+
+
+ResNet18 = _application("ResNet18")
+ResNet34 = _application("ResNet34")
+ResNet50 = _application("ResNet50")
+ResNet101 = _application("ResNet101")
+ResNet152 = _application("ResNet152")
+ResNet20 = _application("ResNet20")
+ResNet32 = _application("ResNet32")
+ResNet44 = _application("ResNet44")
+ResNet56 = _application("ResNet56")
+ResNet110 = _application("ResNet110")
+ResNet1202 = _application("ResNet1202")
+Plain18 = _application("Plain18")
+Plain34 = _application("Plain34")
+Plain20 = _application("Plain20")
+Plain32 = _application("Plain32")
+Plain44 = _application("Plain44")
+Plain56 = _application("Plain56")
+Plain110 = _application("Plain110")
+VGG16 = _application("VGG16")
+VGG19 = _application("VGG19")

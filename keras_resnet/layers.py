@@ -1,0 +1,152 @@
+"""The few layers that Keras lacks: input normalisation, fused batch normalisation, option A's shortcut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+BN_EPSILON = 1e-5
+BN_MOMENTUM = 0.9  # the share that a moving average keeps at each step (torch calls this 0.1)
+
+
+def he_normal() -> keras.initializers.Initializer:
+    """N(0, √(2 / fan-in)), not truncated: the initialisation of He et al. 2015 ([13], Sec. 3.4)."""
+    return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+
+
+def on_tensorflow() -> bool:
+    """Whether Keras runs on TensorFlow in this process."""
+    return keras.config.backend() == "tensorflow"
+
+
+def fused_batch_norm(
+    x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float, training: bool
+) -> tuple[Any, Any, Any]:
+    """TensorFlow's fused kernel on NHWC activations of any float type; all the rest is float32.
+
+    Returns the normalised activations and, when training, the batch mean and the batch's population
+    variance (the kernel itself returns the unbiased one); at inference the given mean and variance.
+    """
+    import tensorflow as tf
+
+    if not training:
+        y, _, _ = tf.compat.v1.nn.fused_batch_norm(
+            x, gamma, beta, mean, variance, epsilon=epsilon, is_training=False
+        )
+        return y, mean, variance
+    y, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(
+        x, gamma, beta, epsilon=epsilon, is_training=True
+    )
+    count = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+    return y, batch_mean, batch_variance * ((count - 1.0) / count)
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` over the fused kernel where TensorFlow has one.
+
+    Same arguments, weights, outputs, gradients and moving averages as Keras' layer; on a CPU one
+    training step of a residual network takes about two thirds of the time. Statistics and scales are
+    float32 whatever the activations are. Under a `tf.distribute` strategy each replica normalises with
+    its own statistics, as the paper's multi-GPU training did; `synchronized=True` asks for statistics
+    over all replicas (Keras' own path). Other backends use Keras' maths.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise `inputs` [N, H, W, C] over N, H and W."""
+        fused = (
+            on_tensorflow()
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and mask is None
+            and not (self.synchronized or self.renorm)
+            and self.scale
+            and self.center
+        )
+        if not fused:
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        use_batch = bool(training) and self.trainable
+        outputs, mean, variance = fused_batch_norm(
+            tf.convert_to_tensor(inputs),
+            tf.convert_to_tensor(self.gamma),
+            tf.convert_to_tensor(self.beta),
+            tf.convert_to_tensor(self.moving_mean),
+            tf.convert_to_tensor(self.moving_variance),
+            self.epsilon,
+            use_batch,
+        )
+        if use_batch:
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        return outputs
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class InputNormalization(keras.layers.Layer):
+    """(pixels − mean) / std, the first layer of every network here: raw RGB 0…255 in.
+
+    `mean` and `std` are per channel ([3]) or per pixel ([H, W, 3]: the paper's mean image, Sec. 3.4).
+    They are non-trainable weights, so weight files carry the normalisation that they were trained with.
+    The subtraction is done in float32 whatever the compute type (bfloat16 has 8 bits of mantissa).
+    """
+
+    def __init__(self, mean: Any = (0.0, 0.0, 0.0), std: Any = (1.0, 1.0, 1.0), **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)
+        self._mean = np.asarray(mean, np.float32)
+        self._std = np.asarray(std, np.float32)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create the two weights."""
+        for name, values in (("mean", self._mean), ("std", self._std)):
+            weight = self.add_weight(
+                shape=values.shape, name=name, trainable=False, dtype="float32", autocast=False
+            )
+            weight.assign(values)
+            setattr(self, name, weight)
+
+    def call(self, inputs: Any) -> Any:
+        """Normalise `inputs` [N, H, W, 3], RGB 0…255, uint8 or float."""
+        pixels = ops.cast(inputs, "float32")
+        return ops.cast((pixels - self.mean) / self.std, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Shapes only matter here (the values are weights), but small arrays are kept readable."""
+        config = super().get_config()
+        config.pop("autocast", None)
+        for name, values in (("mean", self._mean), ("std", self._std)):
+            config[name] = values.tolist() if values.ndim == 1 else np.zeros_like(values).tolist()
+        return config
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class ZeroPaddingShortcut(keras.layers.Layer):
+    """Option A (Sec. 3.3): the identity, subsampled by `stride`, with zero channels appended.
+
+    [N, H, W, C] → [N, ⌈H/stride⌉, ⌈W/stride⌉, filters]; it has no weights.
+    """
+
+    def __init__(self, filters: int, stride: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.stride = stride
+
+    def call(self, inputs: Any) -> Any:
+        """Subsample and pad."""
+        x = inputs[:, :: self.stride, :: self.stride, :] if self.stride > 1 else inputs
+        return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, self.filters - inputs.shape[-1]]])
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Shape of the output, with None where the input has None."""
+        batch, height, width, _ = input_shape
+        shrink = [None if side is None else -(-side // self.stride) for side in (height, width)]
+        return (batch, *shrink, self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "filters": self.filters, "stride": self.stride}

@@ -1,0 +1,142 @@
+"""Saved models that know themselves: a `.keras` file with what evaluation, export and prediction need.
+
+A `.keras` file is a zip; ours has one more member, `keras_resnet.json`, which Keras ignores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_resnet import layers as layers  # registers our layers with Keras' deserialiser
+from keras_resnet import scanned as scanned
+from keras_resnet.architectures import ARCHITECTURES, Architecture, get_architecture
+from keras_resnet.errors import UserError
+
+MEMBER = "keras_resnet.json"
+RUN_MODEL = "model.keras"  # the trained model's name inside a run folder
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a saved model knows about itself besides its weights.
+
+    `image_size` is the side of the square view that it classifies, `resize` the shorter side that an
+    image is resized to before that view is cut from its centre; both in pixels.
+    """
+
+    architecture: Architecture
+    label_names: tuple[str, ...]
+    image_size: int
+    resize: int
+    dataset: str | None = None
+    recipe: str | None = None
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "name": self.architecture.name,
+            "shortcut": self.architecture.shortcut,
+            "downsample": self.architecture.downsample,
+            "image_size": self.image_size,
+            "resize": self.resize,
+            "dataset": self.dataset,
+            "recipe": self.recipe,
+            "results": dict(self.results),
+            "label_names": list(self.label_names),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelInfo:
+        """The inverse of `to_json`."""
+        architecture = replace(
+            get_architecture(data["name"], data["shortcut"]), downsample=data["downsample"]
+        )
+        return cls(
+            architecture,
+            tuple(data["label_names"]),
+            data["image_size"],
+            data["resize"],
+            data.get("dataset"),
+            data.get("recipe"),
+            data.get("results", {}),
+        )
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A Keras model together with what it knows about itself."""
+
+    model: keras.Model
+    info: ModelInfo
+
+
+def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]) -> Path:
+    """Write `model` and `info` as one `.keras` file that appears at once or not at all.
+
+    Raises:
+        UserError: the file cannot be written; whatever was there before is still there.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+            temporary = Path(folder) / path.name
+            model.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(MEMBER, json.dumps(info.to_json(), indent=1))
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def load_model(path: str | os.PathLike[str]) -> SavedModel:
+    """Read a run folder or a `.keras` file.
+
+    A `.keras` file that Keras itself wrote from one of our models has no description; it is then
+    derived from the model's name and shapes, with class numbers for label names.
+
+    Raises:
+        UserError: there is nothing, or nothing readable, at `path`.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "run.json").exists() and not (path / RUN_MODEL).exists():
+        raise UserError(f"{path} has no {RUN_MODEL} yet: its training has not finished; run it again")
+    file = path / RUN_MODEL if path.is_dir() else path
+    if not file.exists():
+        raise UserError(
+            f"no model at {path}: expected a run folder, a .keras file or an exported SavedModel"
+        )
+    if not zipfile.is_zipfile(file):
+        raise UserError(f"{file} is not a .keras file; weights of other kinds: keras-resnet import-weights")
+    try:
+        model = keras.saving.load_model(file, compile=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"cannot read {file} as a Keras model: {reason}") from error
+    with zipfile.ZipFile(file) as archive:
+        if MEMBER in archive.namelist():
+            return SavedModel(model, ModelInfo.from_json(json.loads(archive.read(MEMBER))))
+    return SavedModel(model, _derived_info(model, file))
+
+
+def _derived_info(model: keras.Model, file: Path) -> ModelInfo:
+    architecture = ARCHITECTURES.get(model.name)
+    if architecture is None:
+        raise UserError(f"{file} holds a model named {model.name!r}, which is none of keras-resnet's")
+    image_size = model.input_shape[1] or architecture.default_image_size
+    resize = image_size if architecture.family == "cifar" else round(image_size * 256 / 224)
+    labels = tuple(str(index) for index in range(model.output_shape[-1]))
+    return ModelInfo(architecture, labels, image_size, resize)
