@@ -6,6 +6,7 @@ Layer names follow keras.applications where it has them: `conv1_conv`, `conv2_bl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,7 +34,7 @@ def build_model(
     input_shape: tuple[int | None, int | None, int] | None = None,
     pooling: str | None = None,
     classes: int | None = None,
-    classifier_activation: str | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str | None = None,
     mean: Any = None,
     std: Any = None,
@@ -121,9 +122,7 @@ def _conv(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
 
 
 def _batch_norm(x: Any, name: str, gamma: str = "ones") -> Any:
-    return BatchNormalization(
-        momentum=BN_MOMENTUM, epsilon=BN_EPSILON, gamma_initializer=gamma, name=name
-    )(x)
+    return BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, gamma_initializer=gamma, name=name)(x)
 
 
 def _stem(architecture: Architecture, x: Any) -> Any:
@@ -169,9 +168,7 @@ def _stage(
     return x
 
 
-def _block(
-    architecture: Architecture, stage: Stage, index: int, x: Any, zero_init_residual: bool
-) -> Any:
+def _block(architecture: Architecture, stage: Stage, index: int, x: Any, zero_init_residual: bool) -> Any:
     """One residual block (Fig. 5), or its plain twin: convolutions, BN after each, ReLU after addition."""
     prefix = f"{stage.name}_block{index}"
     stride = stage.stride if index == 1 else 1

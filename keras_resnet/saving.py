@@ -116,9 +116,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
         raise UserError(f"{path} has no {RUN_MODEL} yet: its training has not finished; run it again")
     file = path / RUN_MODEL if path.is_dir() else path
     if not file.exists():
-        raise UserError(
-            f"no model at {path}: expected a run folder, a .keras file or an exported SavedModel"
-        )
+        raise UserError(f"no model at {path}: expected a run folder, a .keras file or an exported SavedModel")
     if not zipfile.is_zipfile(file):
         raise UserError(f"{file} is not a .keras file; weights of other kinds: keras-resnet import-weights")
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_resnet.layers import BN_EPSILON, BN_MOMENTUM, on_tensorflow, fused_batch_norm
+from keras_resnet.layers import BN_EPSILON, BN_MOMENTUM, fused_batch_norm, on_tensorflow
 
 
 @keras.saving.register_keras_serializable("keras_resnet")
@@ -104,7 +104,8 @@ class ScannedBlocks(keras.layers.Layer):
         count = len(self.widths)
         for j in range(count):
             x = ops.conv(x, weights[j], padding="same", data_format="channels_last")
-            x, mean, variance = _normalize(x, *weights[count + 4 * j : count + 4 * j + 4], use_batch)
+            gamma, beta, mean, variance = weights[count + 4 * j : count + 4 * j + 4]
+            x, mean, variance = _normalize(x, gamma, beta, mean, variance, use_batch)
             statistics += [mean, variance]
             if j < count - 1:
                 x = ops.relu(x)
@@ -139,9 +140,7 @@ def _scan_tensorflow(
     """`jax.lax.scan` in TensorFlow; Keras' own needs outputs shaped like the carry."""
     import tensorflow as tf
 
-    stacks = [
-        tf.TensorArray(s.dtype, size=length, element_shape=s.shape[1:]).unstack(s) for s in slices
-    ]
+    stacks = [tf.TensorArray(s.dtype, size=length, element_shape=s.shape[1:]).unstack(s) for s in slices]
     written = tuple(tf.TensorArray(tf.float32, size=length) for _ in range(outputs))
 
     def body(i: Any, x: Any, written: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...]]:
