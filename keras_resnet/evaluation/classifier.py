@@ -1,0 +1,81 @@
+"""Any saved form of a network as one thing: a function from images to probabilities, and what it knows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_resnet.errors import UserError
+from keras_resnet.loading import saved_model_folder
+from keras_resnet.saving import MEMBER, ModelInfo, SavedModel, load_model
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network ready to classify.
+
+    `predict` maps images [N, H, W, 3] (RGB 0…255, any number type) to probabilities [N, classes]
+    float32; it may be called inside a `tf.function` and a replica. `model` is the Keras model where
+    there is one: exported SavedModels are functions only. `name` is what tables call it.
+    """
+
+    name: str
+    info: ModelInfo
+    predict: Callable[[Any], Any]
+    model: keras.Model | None = None
+
+
+def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) -> Classifier:
+    """Open a run folder, a `.keras` file, an exported SavedModel, or a model that is already loaded.
+
+    Raises:
+        UserError: there is nothing, or nothing readable, at the path.
+    """
+    if isinstance(source, Classifier):
+        return source
+    if isinstance(source, SavedModel):
+        return keras_classifier(source, source.model.name)
+    exported = saved_model_folder(source)
+    if exported is not None:
+        return _exported_classifier(exported, str(source))
+    return keras_classifier(load_model(source), str(source))
+
+
+def keras_classifier(saved: SavedModel, name: str) -> Classifier:
+    """A loaded Keras model as a classifier; a model that ends in logits gets its softmax."""
+    model = saved.model
+    needs_softmax = model.layers[-1].activation is keras.activations.linear
+
+    def predict(images: Any) -> Any:
+        outputs = tf.cast(model(tf.cast(images, tf.float32), training=False), tf.float32)
+        return tf.nn.softmax(outputs) if needs_softmax else outputs
+
+    return Classifier(name, saved.info, predict, model)
+
+
+def _exported_classifier(folder: Path, name: str) -> Classifier:
+    description = folder / "assets.extra" / MEMBER
+    try:
+        info = ModelInfo.from_json(json.loads(description.read_text(encoding="utf-8")))
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["serving_default"]
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} lacks {error.filename}: was it exported by keras-resnet export?"
+        ) from error
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"cannot read {folder} as an exported SavedModel: {reason}") from error
+    (argument,) = signature.structured_input_signature[1]
+
+    def predict(images: Any, _keep: Any = loaded) -> Any:  # a signature dies with the object it came from
+        return signature(**{argument: tf.cast(images, tf.float32)})["probabilities"]
+
+    return Classifier(name, info, predict)

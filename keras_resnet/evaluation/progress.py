@@ -1,0 +1,64 @@
+"""How far an evaluation is: a bar on a terminal, a line a minute elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+LINE_EVERY = 60.0  # seconds between lines where stderr is a file
+
+
+class Progress(Protocol):
+    """Called with the number of images just done."""
+
+    def __call__(self, images: int) -> None:
+        """Advance."""
+
+
+@contextmanager
+def progress(title: str, total: int, *, show: bool = True) -> Iterator[Progress]:
+    """Show progress over `total` images while the block runs."""
+    if not show:
+        yield lambda images: None
+    elif sys.stderr.isatty():
+        with _bar(title, total) as advance:
+            yield advance
+    else:
+        yield _lines(title, total)
+
+
+@contextmanager
+def _bar(title: str, total: int) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+    from rich.progress import Task as BarTask
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: BarTask) -> Text:
+            return Text(f"{task.speed:.0f} images/s" if task.speed else "")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed())
+    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda images: bar.advance(task, images)
+
+
+def _lines(title: str, total: int) -> Progress:
+    started = last = time.monotonic()
+    done = 0
+
+    def advance(images: int) -> None:
+        nonlocal done, last
+        done += images
+        now = time.monotonic()
+        if now - last >= LINE_EVERY:
+            last = now
+            rate = done / (now - started)
+            print(f"{title}: {done}/{total} images, {rate:.1f} images/s", file=sys.stderr, flush=True)
+
+    return advance

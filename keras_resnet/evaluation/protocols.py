@@ -1,0 +1,237 @@
+"""`evaluate`: models in any saved form, over a split of a data set, by the paper's test protocols."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_resnet.data.pipeline import evaluation_batches
+from keras_resnet.data.skips import SkipLog
+from keras_resnet.data.sources import Dataset, validation_split
+from keras_resnet.data.views import EvalView, eval_view
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.evaluation import replicas
+from keras_resnet.evaluation.classifier import Classifier, open_classifier
+from keras_resnet.evaluation.progress import progress as show_progress
+from keras_resnet.evaluation.result import Evaluation
+from keras_resnet.evaluation.running import Collected, collect, score_batches
+from keras_resnet.evaluation.scores import Scores, average
+from keras_resnet.evaluation.scores import save_scores as write_scores
+from keras_resnet.saving import ModelInfo, SavedModel
+
+VIEWS: tuple[str, ...] = ("single", "10-crop", "multi-scale")
+Model = str | os.PathLike[str] | SavedModel | Classifier
+
+
+def evaluate(
+    models: Sequence[Model] | Model,
+    dataset: Dataset,
+    *,
+    split: str | None = None,
+    views: str = "single",
+    batch_size: int = 64,
+    sizes: Sequence[int] | None = None,
+    save_scores: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    strategy: Any = None,
+    skip_limit: float = 0.05,
+) -> Evaluation:
+    """Test `models` on a split; several are an ensemble, their probabilities averaged.
+
+    Args:
+        models: run folders, `.keras` files, exported SavedModels, or models already loaded.
+        dataset: what `keras_resnet.data.open_dataset` returned.
+        split: "test" where there is one (with labels), else the validation split.
+        views: "single" (one central crop), "10-crop" (four corners and centre with mirror images,
+            probabilities averaged), or "multi-scale" (whole images at several sizes, Sec. 3.4).
+        batch_size: views a step, over all local devices; changes nothing but speed and memory.
+        sizes: shorter sides of the multi-scale test in pixels; the paper's, in proportion to the
+            model's image size, by default.
+        save_scores: an .npz file for `combine_scores`. An interrupted run with the same arguments
+            goes on where it stopped, from the file beside it that ends in `.partial`.
+        progress: a bar on stderr if it is a terminal, else a line a minute.
+        strategy: a `tf.distribute` strategy; every image is computed once on one of its devices.
+        skip_limit: the largest accepted share of unreadable images.
+
+    Raises:
+        UsageError: unknown views or split, or views that the model cannot be tested with.
+        UserError: an unreadable model, other classes than the data has, too many unreadable images.
+    """
+    if isinstance(models, (str, os.PathLike, SavedModel, Classifier)):
+        models = [models]
+    if not models:
+        raise UsageError("nothing to evaluate: name at least one model")
+    if views not in VIEWS:
+        raise UsageError(f"unknown views {views!r}; choose one of {', '.join(VIEWS)}")
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, not {batch_size}")
+    split = split or evaluation_split(dataset)
+    dataset.images(split)  # an unknown split is told before minutes of loading
+    target = None if save_scores is None else Path(save_scores)
+    run = _Run(dataset, split, batch_size, target, progress, strategy, skip_limit)
+    parts: list[Scores] = []
+    for number, source in enumerate(models):
+        # One at a time: an ensemble needs the memory of one model only.
+        with strategy.scope() if strategy is not None else nullcontext():
+            classifier = open_classifier(source)
+        title = classifier.name if len(models) == 1 else f"[{number + 1}/{len(models)}] {classifier.name}"
+        view = view_of(classifier.info, views, sizes)
+        parts.append(run.score(classifier, view, title, _partial(target, number, source, strategy)))
+    scores = average(parts)
+    if target is not None:
+        if replicas.worker_of(strategy)[0] == 0:
+            write_scores(scores, target)
+        for number, source in enumerate(models):
+            partial = _partial(target, number, source, strategy)
+            if partial is not None:
+                partial.unlink(missing_ok=True)
+    return Evaluation.from_scores(scores)
+
+
+def evaluation_split(dataset: Dataset) -> str:
+    """The split that errors are reported on: "test", but for ImageNet, whose test labels are secret."""
+    if "test" in dataset.splits and not dataset.name.startswith("imagenet2012"):
+        return "test"
+    return validation_split(dataset) if set(dataset.splits) != {"all"} else "all"
+
+
+def view_of(info: ModelInfo, views: str, sizes: Sequence[int] | None = None) -> EvalView:
+    """The test view for a model: its own image size and resize; multi-scale sizes in proportion.
+
+    Raises:
+        UsageError: the model cannot be tested with these views.
+    """
+    view = eval_view(views, info.image_size, resize=info.resize)  # type: ignore[arg-type]
+    sizes = view.sizes if sizes is None else tuple(sizes)
+    if views == "10-crop" and info.resize <= info.image_size:
+        raise UsageError(
+            f"{info.architecture.name} is trained on whole images of {info.image_size} pixels: its ten crops "
+            "are all the same; use the single view, as the paper does for CIFAR (Sec. 4.2)"
+        )
+    if views == "multi-scale" and info.architecture.family == "cifar":
+        raise UsageError(
+            f"{info.architecture.name} is a CIFAR network; tested with the single view (Sec. 4.2)"
+        )
+    if views == "multi-scale" and min(sizes) < info.architecture.minimum_image_size:
+        smallest = info.architecture.minimum_image_size
+        raise UsageError(f"size {min(sizes)} is too small: {info.architecture.name} needs {smallest} pixels")
+    return replace(view, sizes=sizes)
+
+
+def class_order(classifier: Classifier, dataset: Dataset) -> np.ndarray:
+    """Which of the model's outputs belongs to each class of the data, [classes].
+
+    By name where both have the same names, else by position: ImageNet's folders have other names
+    than its models give, and a model without a description calls its classes 0, 1, 2, …
+
+    Raises:
+        UserError: another number of classes, or common names in contradictory places.
+    """
+    ours, theirs = list(classifier.info.label_names), list(dataset.label_names)
+    if len(ours) != len(theirs):
+        raise UserError(
+            f"{classifier.name} knows {len(ours)} classes ({_few(ours)}), {dataset.name} has {len(theirs)} "
+            f"({_few(theirs)}): evaluate on the data set that it was trained on"
+        )
+    place = np.arange(len(ours))
+    if ours == theirs or ours == [str(number) for number in place]:
+        return place
+    where = {name: number for number, name in enumerate(ours) if ours.count(name) == 1}
+    if set(where) == set(theirs) and len(where) == len(theirs):
+        return np.array([where[name] for name in theirs])
+    for number, name in enumerate(theirs):
+        if where.get(name, number) != number:
+            raise UserError(
+                f"class {name!r} is number {number} in {dataset.name} and number {where[name]} in "
+                f"{classifier.name}, and other classes differ in name: give both the same names"
+            )
+    return place
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _partial(target: Path | None, number: int, source: Model, strategy: Any) -> Path | None:
+    """Where the scores of an unfinished model are kept; a model without a file cannot be recognised."""
+    if target is None or not isinstance(source, (str, os.PathLike)):
+        return None
+    worker, workers = replicas.worker_of(strategy)
+    of_worker = f".{worker}-{workers}" if workers > 1 else ""
+    return target.with_name(f"{target.name}.{number + 1}{of_worker}.partial")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all models of one call to `evaluate` share."""
+
+    dataset: Dataset
+    split: str
+    batch_size: int
+    target: Path | None
+    progress: bool
+    strategy: Any
+    skip_limit: float
+
+    def score(self, classifier: Classifier, view: EvalView, title: str, partial: Path | None) -> Scores:
+        """One model over the split."""
+        order = class_order(classifier, self.dataset)
+        collected = Collected(self._identity(classifier, view), partial)
+        skipped = self._fill(collected, classifier, view, title)
+        rows = [replicas.gather_rows(self.strategy, part) for part in collected.rows()]
+        by_number = np.argsort(rows[0], kind="stable")
+        index, labels, probabilities = (part[by_number] for part in rows)
+        if len(np.unique(index)) != len(index):
+            raise RuntimeError(f"{self.dataset.name} {self.split}: an image was scored twice")
+        if labels.min() < 0:
+            raise UserError(f"{self.dataset.name}: split {self.split} has no labels; choose another one")
+        return Scores(
+            (classifier.name,),
+            self.dataset.name,
+            self.split,
+            view.name,
+            tuple(self.dataset.label_names),
+            index,
+            labels,
+            probabilities[:, order],
+            skipped,
+        )
+
+    def _fill(
+        self, collected: Collected, classifier: Classifier, view: EvalView, title: str
+    ) -> tuple[str, ...]:
+        """Score what `collected` lacks; returns the names of unreadable files."""
+        done = collected.resume()
+        worker, workers = replicas.worker_of(self.strategy)
+        log = SkipLog(self.skip_limit)
+        images = max(1, self.batch_size // (10 if view.name == "10-crop" else 1))
+        batches = evaluation_batches(
+            self.dataset, self.split, view, batch_size=images, worker=worker, workers=workers, skip_log=log
+        )
+        stream = score_batches(batches, classifier.predict, done, images, self.strategy)
+        total = -(-self.dataset.images(self.split) // workers)
+        with log.watch(), show_progress(title, total, show=self.progress) as advance:
+            advance(len(done))
+            collect(stream, collected, advance)
+        log.check()
+        collected.save()  # the next model of an ensemble may be interrupted too
+        return log.names
+
+    def _identity(self, classifier: Classifier, view: EvalView) -> dict[str, Any]:
+        """What must be the same for an interrupted run to go on: as JSON knows it."""
+        files = [Path(classifier.name), *sorted(Path(classifier.name).rglob("*"))]
+        changed = max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
+        return {
+            "model": classifier.name,
+            "changed": changed,
+            "dataset": self.dataset.name,
+            "split": self.split,
+            "images": self.dataset.images(self.split),
+            "view": [view.name, view.image_size, view.resize, list(view.sizes)],
+        }

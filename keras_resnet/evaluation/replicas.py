@@ -1,0 +1,74 @@
+"""A function over a batch, spread over the devices of a strategy, with every image computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+class Replicated:
+    """`function` [n, …] → [n, …] as a compiled step over the local replicas of `strategy`.
+
+    A batch is filled up to `batch_size` rounded up to whole replicas, so that every step has one
+    shape: nothing is compiled twice, no image is dropped, and a result does not depend on its
+    neighbours. What filled it up is cut off again. Without `batch_size`, only to whole replicas
+    (and shapes may vary).
+    """
+
+    def __init__(self, function: Callable[[Any], Any], strategy: Any = None, batch_size: int | None = None):
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.local = local_replicas(self.strategy)
+        self.share = None if batch_size is None else -(-batch_size // self.local)
+        run = self.strategy.run
+        self._step = tf.function(lambda images: run(function, (images,)), reduce_retracing=batch_size is None)
+
+    def __call__(self, images: Any) -> Callable[[], np.ndarray]:
+        """Start the computation on `images` [n, …]; calling what is returned waits for its result."""
+        count = len(images)
+        share = self.share or -(-count // self.local)
+        missing = share * self.local - count
+        if missing:
+            images = tf.concat([images, tf.repeat(images[-1:], missing, axis=0)], axis=0)
+        if self.local == 1:
+            parts: Any = images
+        else:
+            parts = self.strategy.experimental_distribute_values_from_function(
+                lambda context: self._part(images, context.replica_id_in_sync_group, share)
+            )
+        outputs = self.strategy.experimental_local_results(self._step(parts))
+        return lambda: np.concatenate([output.numpy() for output in outputs])[:count]
+
+    def _part(self, images: Any, replica: int, share: int) -> Any:
+        start = replica % self.local * share  # replica numbers count over all workers
+        return images[start : start + share]
+
+
+def local_replicas(strategy: Any) -> int:
+    """How many replicas of `strategy` run in this process."""
+    if strategy.num_replicas_in_sync == 1:  # TensorFlow's default strategy has no worker devices
+        return 1
+    return len(strategy.extended.worker_devices)
+
+
+def worker_of(strategy: Any) -> tuple[int, int]:
+    """(this worker's number, how many workers there are) under `strategy`; (0, 1) in a single process."""
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None or not resolver.task_type:
+        return 0, 1
+    workers = strategy.num_replicas_in_sync // local_replicas(strategy)
+    return int(resolver.task_id or 0), workers
+
+
+def gather_rows(strategy: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows of all workers, one after another; every worker may have another number of them."""
+    if worker_of(strategy)[1] == 1:
+        return rows
+    first = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(
+            rows if context.replica_id_in_sync_group % local_replicas(strategy) == 0 else rows[:0]
+        )
+    )
+    return strategy.gather(first, axis=0).numpy()

@@ -1,0 +1,123 @@
+"""What an evaluation found: all numbers that follow from scores, ready for a person, JSON or a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_resnet.evaluation import metrics
+from keras_resnet.evaluation.metrics import Calibration, McNemar
+from keras_resnet.evaluation.scores import Scores, average, load_scores
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors of a model (or ensemble) on a split; percentages unless they say otherwise.
+
+    `top5_error` counts the five best classes, or all where there are fewer. `intervals` are Wilson's
+    95 % intervals of the two errors. `per_class_error` [classes] has NaN for classes without images;
+    `confusion` [classes, classes] counts images by (true, predicted). `calibration` and `ece` are
+    fractions. `skipped` files could not be read and count nowhere else.
+    """
+
+    scores: Scores
+    top1_error: float
+    top5_error: float
+    intervals: dict[str, tuple[float, float]]
+    per_class_error: NDArray[np.floating]
+    confusion: NDArray[np.integer]
+    calibration: Calibration
+
+    @classmethod
+    def from_scores(cls, scores: Scores) -> Evaluation:
+        """Everything that follows from `scores`."""
+        probabilities, labels = scores.probabilities, scores.labels
+        ranks, images = metrics.label_ranks(probabilities, labels), len(labels)
+        wrong = {"top1_error": int((ranks >= 1).sum()), "top5_error": int((ranks >= 5).sum())}
+        classes = len(scores.label_names)
+        confusion = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), classes)
+        return cls(
+            scores,
+            metrics.percent(wrong["top1_error"], images),
+            metrics.percent(wrong["top5_error"], images),
+            {name: metrics.wilson_interval(errors, images) for name, errors in wrong.items()},
+            metrics.per_class_error(confusion),
+            confusion,
+            metrics.calibration(probabilities, labels),
+        )
+
+    @property
+    def images(self) -> int:
+        """How many images were classified."""
+        return len(self.scores.labels)
+
+    @property
+    def skipped(self) -> int:
+        """How many files could not be read."""
+        return len(self.scores.skipped)
+
+    @property
+    def views(self) -> str:
+        """`single`, `10-crop` or `multi-scale`."""
+        return self.scores.views
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What was evaluated: one model, or the members of the ensemble."""
+        return self.scores.models
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, a fraction."""
+        return self.calibration.ece
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON: all numbers, but not the scores of single images."""
+        scores = self.scores
+        return {
+            "top1_error": self.top1_error,
+            "top5_error": self.top5_error,
+            "images": self.images,
+            "skipped": self.skipped,
+            "views": self.views,
+            "models": list(self.models),
+            "dataset": scores.dataset,
+            "split": scores.split,
+            "top1_interval": list(self.intervals["top1_error"]),
+            "top5_interval": list(self.intervals["top5_error"]),
+            "ece": self.ece,
+            "label_names": list(scores.label_names),
+            "per_class_error": [None if np.isnan(e) else float(e) for e in self.per_class_error],
+            "confusion": self.confusion.tolist(),
+            "calibration": {
+                name: [None if np.isnan(v) else float(v) for v in getattr(self.calibration, name)]
+                for name in ("confidence", "accuracy", "images")
+            },
+            "skipped_files": list(scores.skipped),
+        }
+
+
+def combine_scores(files: Sequence[str | os.PathLike[str]]) -> Evaluation:
+    """The ensemble of scores saved earlier, without running a model: each model counts once.
+
+    Raises:
+        UserError: a file is missing or holds something else, or the files are about other images.
+    """
+    parts = [load_scores(file) for file in files]
+    return Evaluation.from_scores(average(parts, [str(file) for file in files]))
+
+
+def mcnemar(first: Evaluation, second: Evaluation) -> McNemar:
+    """Is one of two evaluations on the same images better than chance explains? McNemar's exact test.
+
+    Raises:
+        UserError: the two were made on other images.
+    """
+    average([first.scores, second.scores])  # raises unless they are comparable
+    right = [e.scores.probabilities.argmax(axis=1) == e.scores.labels for e in (first, second)]
+    return metrics.mcnemar_test(*right)

@@ -1,0 +1,124 @@
+"""Running one model over one split: each image once, whatever the batch size, devices or interruptions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.evaluation.progress import Progress
+from keras_resnet.evaluation.replicas import Replicated
+from keras_resnet.evaluation.scores import read_arrays, write_arrays
+
+SAVE_EVERY = 60.0  # seconds between saves of a run that can be resumed
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # index [n], labels [n], probabilities [n, classes]
+
+
+@dataclass
+class Collected:
+    """Scores as they come in, one block of rows a batch; saved now and then if there is a `file`.
+
+    `file` holds, with `meta`, which models of which run are being scored: a run that was interrupted
+    goes on from it if its own `meta` is the same.
+    """
+
+    meta: dict[str, Any]
+    file: Path | None = None
+    index: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    probabilities: list[np.ndarray] = field(default_factory=list)
+    _saved: float = field(default_factory=time.monotonic)
+
+    def resume(self) -> np.ndarray:
+        """Take over what an interrupted run of the same kind left; returns the numbers of its images."""
+        if self.file is not None and self.file.exists():
+            meta, arrays = read_arrays(self.file)
+            if meta == self.meta:
+                self.index, self.labels = [arrays["index"]], [arrays["labels"]]
+                self.probabilities = [arrays["probabilities"]]
+                return arrays["index"]
+        return np.zeros(0, np.int64)
+
+    def add(self, rows: Rows) -> None:
+        """Append rows and, if it is time, save everything."""
+        for kept, new in zip((self.index, self.labels, self.probabilities), rows, strict=True):
+            kept.append(new)
+        if self.file is not None and time.monotonic() - self._saved > SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write everything to `file`, if there is one."""
+        if self.file is not None and self.index:
+            names = ("index", "labels", "probabilities")
+            write_arrays(self.file, self.meta, dict(zip(names, self.rows(), strict=True)))
+            self._saved = time.monotonic()
+
+    def rows(self) -> Rows:
+        """Everything collected, in the order in which it came."""
+        return (
+            np.concatenate(self.index),
+            np.concatenate(self.labels),
+            np.concatenate(self.probabilities),
+        )
+
+
+def collect(stream: Iterable[tuple[int, Callable[[], Rows]]], into: Collected, advance: Progress) -> None:
+    """Take (number of images, rows to wait for) from `stream`; an interruption saves what there is.
+
+    A batch is waited for only after the next one has started, so that an accelerator never idles.
+    """
+    pending: tuple[int, Callable[[], Rows]] | None = None
+    try:
+        for item in stream:
+            if pending is not None:
+                into.add(pending[1]())
+                advance(pending[0])
+            pending = item
+        if pending is not None:
+            into.add(pending[1]())
+            advance(pending[0])
+    except BaseException:
+        into.save()
+        raise
+
+
+def score_batches(
+    batches: Iterable[Any], predict: Callable[[Any], Any], done: np.ndarray, batch_size: int, strategy: Any
+) -> Iterator[tuple[int, Callable[[], Rows]]]:
+    """Score batches (images [b, S, S, 3] or [b, views, S, S, 3], labels [b], index [b]) but for `done`.
+
+    The probabilities of an image's views are averaged after the softmax (10-crop testing, [21] of the
+    paper). `batch_size` is the largest b.
+    """
+    run = Replicated(_over_views(predict), strategy, batch_size)
+    for images, labels, index in batches:
+        labels, index = labels.numpy(), index.numpy()
+        fresh = ~np.isin(index, done)
+        if not fresh.all():
+            images = tf.boolean_mask(images, fresh)
+        labels, index = labels[fresh].astype(np.int32), index[fresh].astype(np.int64)
+        if len(index):
+            result = run(images)
+            yield len(index), partial(_rows, index, labels, result)
+
+
+def _rows(index: np.ndarray, labels: np.ndarray, result: Callable[[], np.ndarray]) -> Rows:
+    return index, labels, result()
+
+
+def _over_views(predict: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def mean_over_views(images: Any) -> Any:
+        if images.shape.rank == 4:
+            return predict(images)
+        count, views = tf.shape(images)[0], images.shape[1]
+        probabilities = predict(tf.reshape(images, [count * views, *images.shape[2:]]))
+        return tf.reduce_mean(tf.reshape(probabilities, [count, views, probabilities.shape[-1]]), axis=1)
+
+    return mean_over_views
