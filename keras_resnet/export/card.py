@@ -1,0 +1,134 @@
+"""The model card: what an export is, for people (README.md) and for programs (keras_resnet.json)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_resnet.saving import ModelInfo
+
+CARD = "keras_resnet.json"
+README = "README.md"
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files by relative name, in hexadecimal."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def build_card(info: ModelInfo, export: Mapping[str, Any]) -> dict[str, Any]:
+    """The card as plain data; `info.from_json(card["model"])` reads the description back."""
+    architecture = info.architecture
+    classes = len(info.label_names)
+    return {
+        "model": info.to_json(),
+        "parameters": architecture.parameters(classes, info.image_size),
+        "multiply_adds": architecture.multiply_adds(info.image_size, classes),
+        "export": dict(export),
+    }
+
+
+def write_card(card: Mapping[str, Any], folder: Path) -> None:
+    """Write both forms of the card into `folder`, each at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in ((CARD, json.dumps(card, indent=1) + "\n"), (README, readme(card))):
+        temporary = folder / f".{name}.new"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / name)
+
+
+def readme(card: Mapping[str, Any]) -> str:
+    """The card for people, in Markdown."""
+    model, export = card["model"], card["export"]
+    labels = model["label_names"]
+    shown = ", ".join(labels[:10]) + (f", … ({len(labels)} in all)" if len(labels) > 10 else "")
+    rows = [
+        ("architecture", _architecture(model)),
+        ("parameters", f"{card['parameters']:,}"),
+        ("multiply-adds an image", f"{card['multiply_adds']:,}"),
+        ("trained on", model["dataset"] or "not recorded"),
+        ("recipe", model["recipe"] or "not recorded"),
+        (
+            "view",
+            f"shorter side to {model['resize']} pixels, central {model['image_size']}×"
+            f"{model['image_size']}, RGB 0…255; EXIF orientation is ignored",
+        ),
+        ("classes", shown),
+        *((f"result: {name}", _value(value)) for name, value in model["results"].items()),
+        ("format", f"{export['format']}, {export['precision']}"),
+        (
+            "agreement with the Keras model",
+            f"{export['images']} images, largest difference of a "
+            f"probability {export['max_difference']:.2g}, same top-1 class "
+            f"on {export['top1_agreement']:.1%}",
+        ),
+        ("SHA-256", f"`{export['sha256']}`"),
+        ("source", f"`{export['source']}` (SHA-256 `{export['source_sha256']}`)"),
+        (
+            "written",
+            f"{export['written']} by keras-resnet {export['keras_resnet']}, TensorFlow "
+            f"{export['tensorflow']}",
+        ),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return (
+        f"# {model['name']}\n\n"
+        "A network of “Deep Residual Learning for Image Recognition” (He, Zhang, Ren, Sun 2015), exported\n"
+        "for inference by keras-resnet. Programs read the same from `keras_resnet.json`.\n\n"
+        f"| | |\n|---|---|\n{table}\n\n{_usage(card)}"
+    )
+
+
+def _architecture(model: Mapping[str, Any]) -> str:
+    shortcut = f", shortcuts of option {model['shortcut']}" if model["shortcut"] else ""
+    return f"{model['name']}{shortcut}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(inner)}" for name, inner in value.items())
+    return str(value)
+
+
+def _usage(card: Mapping[str, Any]) -> str:
+    size = card["model"]["image_size"]
+    return _USAGE[card["export"]["format"]].format(name=card["export"]["name"], size=size)
+
+
+_USAGE = {
+    "saved_model": """\
+## Use
+
+Classify files; nothing but TensorFlow is needed (VERSION is the numbered folder):
+
+```python
+import tensorflow as tf
+model = tf.saved_model.load("VERSION")
+answer = model.signatures["classify_bytes"](image_bytes=tf.constant([open("photo.jpg", "rb").read()]))
+print(answer["top_labels"][0], answer["top_probabilities"][0])
+```
+
+Serve it (REST on port 8501):
+
+```sh
+docker run -p 8501:8501 -v "$PWD:/models/{name}" -e MODEL_NAME={name} tensorflow/serving
+```
+
+Endpoints: `serving_default` (images [N, {size}, {size}, 3], 0…255 → probabilities), `classify_bytes`
+(JPEG, PNG, BMP or GIF files [N] → probabilities, top_probabilities, top_labels), `features` (images →
+features, and the last maps of the stages).
+""",
+}

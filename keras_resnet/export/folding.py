@@ -1,0 +1,84 @@
+"""Batch normalisation folded into the convolutions before it: a network as plain kernels and biases.
+
+At inference BN is y = γ·(x − μ)/√(σ² + ε) + β, a scale and an offset a channel, so it vanishes into the
+convolution: kernel·s and β − μ·s with s = γ/√(σ² + ε). Computed in float64 and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_resnet.architectures import Architecture
+from keras_resnet.errors import UserError
+from keras_resnet.layers import BN_EPSILON
+
+
+@dataclass(frozen=True)
+class FoldedLayer:
+    """A convolution ([k, k, inputs, outputs]) or dense layer ([inputs, outputs]) and its bias [outputs]."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class FoldedNetwork:
+    """An architecture and its float32 constants, by the names that `Architecture.convs` gives.
+
+    `mean` and `std` are what the input is normalised with, [3] or [H, W, 3], or None.
+    """
+
+    architecture: Architecture
+    layers: Mapping[str, FoldedLayer]
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.layers["predictions"].bias)
+
+
+def fold(
+    architecture: Architecture, state: Mapping[str, np.ndarray], epsilon: float = BN_EPSILON
+) -> FoldedNetwork:
+    """Fold every BN of `state` (weights by neutral names, see `weights.state`) into its convolution.
+
+    Raises:
+        UserError: a layer is missing, such as the classifier of a model without top, or a weight is
+            not finite.
+    """
+    names = {name.split("/")[0] for name in state}
+    layers = {}
+    for conv in architecture.convs():
+        if conv.name not in names:
+            raise UserError(
+                f"the model has no layer {conv.name}: only a whole {architecture.name} with its classifier "
+                "can be exported"
+            )
+        kernel = state[f"{conv.name}/kernel"].astype(np.float64)
+        if conv.biased:
+            bias = state[f"{conv.name}/bias"].astype(np.float64)
+        else:
+            bn = batch_norm_of(conv.name)
+            gamma, beta, mean, variance = (
+                state[f"{bn}/{part}"].astype(np.float64)
+                for part in ("gamma", "beta", "moving_mean", "moving_variance")
+            )
+            scale = gamma / np.sqrt(variance + epsilon)
+            kernel, bias = kernel * scale, beta - mean * scale
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            raise UserError(f"the weights of {conv.name} are not finite: its training diverged")
+        layers[conv.name] = FoldedLayer(kernel.astype(np.float32), bias.astype(np.float32))
+    return FoldedNetwork(
+        architecture, layers, state.get("normalization/mean"), state.get("normalization/std")
+    )
+
+
+def batch_norm_of(conv: str) -> str:
+    """conv2_block1_bn1 for conv2_block1_conv1, conv1_bn for conv1_conv."""
+    prefix, _, last = conv.rpartition("_")
+    return f"{prefix}_{last.replace('conv', 'bn')}"

@@ -1,0 +1,135 @@
+"""A folded network as a plain TensorFlow graph of constants: what TensorFlow's CPU fusion likes best.
+
+Each layer is conv → bias → (+ shortcut) → ReLU on constant weights, which TensorFlow turns into one fused
+kernel. Strided layers are padded by an operation of their own: the CPU convolution with explicit padding
+is slower (ResNet-50 in float32, one image: 46 ms instead of 29).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.architectures import Conv, Stage
+from keras_resnet.export.folding import FoldedNetwork
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the forward pass yields; all float32.
+
+    `maps` are the last activations of the stages by name ("C2" … "C5", [N, h, w, channels]), `features`
+    [N, channels] what the classifier sees, `probabilities` [N, classes].
+    """
+
+    maps: dict[str, tf.Tensor]
+    features: tf.Tensor
+    probabilities: tf.Tensor
+
+
+def forward(network: FoldedNetwork, images: tf.Tensor, precision: str = "float32") -> Outputs:
+    """The forward pass on `images` [N, H, W, 3], RGB 0…255 of any number type.
+
+    `precision` ("float32", "bfloat16", "float16") is that of the convolutions' activations and weights;
+    input normalisation, pooled features and classifier are float32.
+    """
+    return _Forward(network, tf.as_dtype(precision))(images)
+
+
+class _Forward:
+    def __init__(self, network: FoldedNetwork, dtype: tf.DType):
+        self.network = network
+        self.architecture = network.architecture
+        self.dtype = dtype
+
+    def __call__(self, images: tf.Tensor) -> Outputs:
+        x = tf.cast(self._normalize(tf.cast(images, tf.float32)), self.dtype)
+        maps = {}
+        x = self._stem(x)
+        for number, stage in enumerate(self.architecture.stages, 1 if self._is_vgg else 2):
+            x = self._vgg_stage(stage, x) if self._is_vgg else self._stage(stage, x)
+            maps[f"C{number}"] = tf.cast(x, tf.float32)
+            if self._is_vgg:
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+        if self._is_vgg:
+            x = tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
+            features = tf.cast(self._dense(self._dense(x, "fc1"), "fc2"), tf.float32)
+        else:
+            features = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
+        head = self.network.layers["predictions"]
+        logits = tf.matmul(features, tf.constant(head.kernel)) + tf.constant(head.bias)
+        return Outputs(maps, features, tf.nn.softmax(logits))
+
+    @property
+    def _is_vgg(self) -> bool:
+        return self.architecture.block == "vgg"
+
+    def _normalize(self, pixels: tf.Tensor) -> tf.Tensor:
+        if self.network.mean is not None:
+            pixels = pixels - tf.constant(self.network.mean)
+        if self.network.std is not None:
+            pixels = pixels * tf.constant((1.0 / self.network.std.astype(np.float64)).astype(np.float32))
+        return pixels
+
+    def _conv(
+        self, x: tf.Tensor, name: str, stride: int = 1, add: tf.Tensor | None = None, relu: bool = True
+    ) -> tf.Tensor:
+        layer = self.network.layers[name]
+        pad = layer.kernel.shape[0] // 2
+        if stride > 1 and pad:
+            x = tf.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+        kernel = tf.constant(layer.kernel, self.dtype, name=f"{name}_kernel")
+        bias = tf.constant(layer.bias, self.dtype, name=f"{name}_bias")
+        x = tf.nn.conv2d(x, kernel, stride, "VALID" if stride > 1 else "SAME", name=name)
+        x = tf.nn.bias_add(x, bias)
+        if add is not None:
+            x = x + add
+        return tf.nn.relu(x) if relu else x
+
+    def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        layer = self.network.layers[name]
+        x = tf.matmul(x, tf.constant(layer.kernel, self.dtype))
+        return tf.nn.relu(tf.nn.bias_add(x, tf.constant(layer.bias, self.dtype)))
+
+    def _stem(self, x: tf.Tensor) -> tf.Tensor:
+        if self._is_vgg:
+            return x
+        if self.architecture.family == "cifar":
+            return self._conv(x, "conv1_conv")
+        x = self._conv(x, "conv1_conv", 2)
+        # After ReLU, zeros never win the maximum.
+        return tf.nn.max_pool2d(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")
+
+    def _vgg_stage(self, stage: Stage, x: tf.Tensor) -> tf.Tensor:
+        for index in range(1, stage.blocks + 1):
+            x = self._conv(x, f"{stage.name}_conv{index}")
+        return x
+
+    def _stage(self, stage: Stage, x: tf.Tensor) -> tf.Tensor:
+        for index in range(1, stage.blocks + 1):
+            x = self._block(stage, index, x)
+        return x
+
+    def _block(self, stage: Stage, index: int, x: tf.Tensor) -> tf.Tensor:
+        """One residual block, or its plain twin."""
+        prefix = f"{stage.name}_block{index}"
+        stride = stage.stride if index == 1 else 1
+        inputs, outputs = x.shape[-1], stage.filters * self.architecture.expansion
+        shortcut = self._shortcut(x, prefix, inputs, outputs, stride)
+        convs: tuple[Conv, ...] = self.architecture.block_convs(stage.filters, inputs, stride)
+        for conv in convs[:-1]:
+            x = self._conv(x, f"{prefix}_{conv.name}", conv.stride)
+        return self._conv(x, f"{prefix}_{convs[-1].name}", convs[-1].stride, add=shortcut)
+
+    def _shortcut(
+        self, x: tf.Tensor, prefix: str, inputs: int, outputs: int, stride: int
+    ) -> tf.Tensor | None:
+        if self.architecture.shortcut is None:
+            return None
+        if self.architecture.has_projection(inputs, outputs, stride):
+            return self._conv(x, f"{prefix}_shortcut_conv", stride, relu=False)
+        if stride == 1 and inputs == outputs:
+            return x
+        return tf.pad(x[:, ::stride, ::stride, :], [[0, 0], [0, 0], [0, 0], [0, outputs - inputs]])

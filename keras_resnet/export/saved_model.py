@@ -1,0 +1,147 @@
+"""A folded network as a SavedModel with three endpoints, and the version folders of TensorFlow Serving."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from keras_resnet.data.views import EvalView, image_to_view
+from keras_resnet.errors import UserError
+from keras_resnet.export.folding import FoldedNetwork
+from keras_resnet.export.graph import forward
+from keras_resnet.saving import ModelInfo
+
+TOP = 5
+
+
+class ExportModule(tf.Module):
+    """The network's functions; the constants live in one of them, which the endpoints call."""
+
+    def __init__(
+        self,
+        network: FoldedNetwork,
+        info: ModelInfo,
+        precision: str,
+        image_shape: tuple[int | None, int | None],
+        ten_crop: bool = False,
+    ):
+        super().__init__()
+        self._info = info
+        images = tf.TensorSpec([None, *image_shape, 3], tf.float32, name="images")
+        files = tf.TensorSpec([None], tf.string, name="image_bytes")
+
+        def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = forward(network, images, precision)
+            return {
+                **outputs.maps,
+                "features": outputs.features,
+                "probabilities": outputs.probabilities,
+            }
+
+        self._run = tf.function(run, input_signature=[images], autograph=False)
+        self.classify = tf.function(self._classify, input_signature=[images], autograph=False)
+        self.features = tf.function(self._features, input_signature=[images], autograph=False)
+        self.classify_bytes = tf.function(self._classify_bytes, input_signature=[files], autograph=False)
+        if ten_crop:
+            self.classify_10_crop = tf.function(
+                self._classify_10_crop, input_signature=[files], autograph=False
+            )
+
+    def signatures(self) -> dict[str, Callable[..., Any]]:
+        """The endpoints by the names that they are served under."""
+        functions = {
+            "serving_default": self.classify,
+            "classify_bytes": self.classify_bytes,
+            "features": self.features,
+        }
+        if hasattr(self, "classify_10_crop"):
+            functions["classify_10_crop"] = self.classify_10_crop
+        return functions
+
+    def _classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": self._run(images)["probabilities"]}
+
+    def _features(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = self._run(images)
+        return {name: value for name, value in outputs.items() if name != "probabilities"}
+
+    def _classify_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        view = EvalView("single", self._info.image_size, self._info.resize)
+        images = self._views(image_bytes, view, ())
+        return self._best(self._run(tf.cast(images, tf.float32))["probabilities"])
+
+    def _classify_10_crop(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        view = EvalView("10-crop", self._info.image_size, self._info.resize)
+        crops = tf.cast(self._views(image_bytes, view, (10,)), tf.float32)
+        size = self._info.image_size
+        probabilities = self._run(tf.reshape(crops, [-1, size, size, 3]))["probabilities"]
+        classes = len(self._info.label_names)
+        return self._best(tf.reduce_mean(tf.reshape(probabilities, [-1, 10, classes]), 1))
+
+    def _views(self, files: tf.Tensor, view: EvalView, crops: tuple[int, ...]) -> tf.Tensor:
+        square = tf.TensorSpec([*crops, view.image_size, view.image_size, 3], tf.uint8)
+        return tf.map_fn(lambda contents: image_to_view(contents, view), files, fn_output_signature=square)
+
+    def _best(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+        labels = tf.constant(self._info.label_names)
+        best, indices = tf.math.top_k(probabilities, min(TOP, len(self._info.label_names)))
+        return {
+            "probabilities": probabilities,
+            "top_probabilities": best,
+            "top_labels": tf.gather(labels, indices),
+        }
+
+
+def save(module: ExportModule, folder: Path) -> None:
+    """Write the module's SavedModel files into `folder`."""
+    # Python names of this process mean nothing to a reader, and debug info is half of the file.
+    options = tf.saved_model.SaveOptions(save_debug_info=False, experimental_image_format=False)
+    tf.saved_model.save(module, str(folder), signatures=module.signatures(), options=options)
+
+
+def versions(output: Path) -> list[int]:
+    """The version numbers in an export folder, ascending."""
+    if not output.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in output.iterdir() if re.fullmatch(r"[0-9]+", entry.name))
+
+
+@contextmanager
+def new_version(output: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
+    """A temporary folder to write into, and a function that makes it the next version at once.
+
+    Nothing is left behind of it if that function is not called.
+
+    Raises:
+        UserError: `output` cannot be written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".exporting-", dir=output))
+    except OSError as error:
+        raise UserError(f"cannot write to {output}: {error.strerror or error}") from error
+
+    def publish() -> Path:
+        temporary.chmod(0o755)  # mkdtemp's own 0700 would hide it from a server of another user
+        while True:
+            target = output / str(max(versions(output), default=0) + 1)
+            try:
+                # Fails where another export has just taken that number: folders with files stay.
+                return temporary.rename(target)
+            except OSError as error:
+                if not target.exists():
+                    raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+
+    try:
+        yield temporary, publish
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not any(output.iterdir()):
+            output.rmdir()
