@@ -1,0 +1,137 @@
+"""Class folders: `DIR/train/<class>/…/image.jpg`, listed once, with errors a user can mend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_resnet.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SPLIT_NAMES = ("train", "val", "validation", "test")
+_SAMPLE = 64  # images whose size is looked at to tell whether all have one size
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of one split, ordered by class, then path; label i is class i by name."""
+
+    paths: tuple[str, ...]
+    labels: np.ndarray  # [N] int32
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """What `list_class_folders` found: class names in order and a listing for each split."""
+
+    label_names: tuple[str, ...]
+    splits: Mapping[str, Listing]
+
+
+def list_class_folders(root: str | Path) -> ClassFolders:
+    """List every image below `root`, a folder of splits or, for evaluation, of classes alone.
+
+    Args:
+        root: folder with `train/` and/or `val/`, `validation/`, `test/`, each with one folder per
+            class; or a folder of class folders, which becomes the single split "all".
+
+    Raises:
+        UserError: no such folder, no classes, an empty class, or splits with different classes.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder: name an existing one")
+    found = {name: root / name for name in SPLIT_NAMES if (root / name).is_dir()}
+    splits = found or {"all": root}
+    classes = {split: _class_names(folder, split, root) for split, folder in splits.items()}
+    first, *others = classes
+    for split in others:
+        _require_same_classes(root, first, classes[first], split, classes[split])
+    return ClassFolders(
+        label_names=classes[first],
+        splits={split: _listing(folder, classes[first]) for split, folder in splits.items()},
+    )
+
+
+def common_image_shape(paths: tuple[str, ...]) -> tuple[int, int, int] | None:
+    """Return [height, width, 3] where a spread sample of the files has one size, else None."""
+    from PIL import Image
+
+    step = max(1, len(paths) // _SAMPLE)
+    sizes = set()
+    for path in paths[::step]:
+        try:
+            with Image.open(path) as image:  # reads the header only
+                sizes.add(image.size)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # unreadable files are the pipeline's to skip and report
+        if len(sizes) > 1:
+            return None
+    if not sizes:
+        return None
+    width, height = sizes.pop()
+    return (height, width, 3)
+
+
+def _class_names(folder: Path, split: str, root: Path) -> tuple[str, ...]:
+    names = tuple(sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != "."))
+    if not names:
+        where = f"{root} has no train/, val/ or test/ folder and" if split == "all" else str(folder)
+        raise UserError(
+            f"{where} has no class folders: put the images of each class into a folder of its own, "
+            f"{root}/train/<class>/image.jpg"
+        )
+    return names
+
+
+def _require_same_classes(
+    root: Path, first: str, a: tuple[str, ...], second: str, b: tuple[str, ...]
+) -> None:
+    if a == b:
+        return
+    differences = [
+        f"{only} only in {split}/"
+        for split, here, there in ((first, a, b), (second, b, a))
+        if (only := ", ".join(sorted(set(here) - set(there))[:5]))
+    ]
+    raise UserError(
+        f"{root}: {first}/ has {len(a)} classes, {second}/ has {len(b)} "
+        f"({'; '.join(differences)}): both need the same class folders"
+    )
+
+
+def _listing(folder: Path, classes: tuple[str, ...]) -> Listing:
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        files = _images_below(folder / name)
+        if not files:
+            raise UserError(
+                f"class folder {folder / name} holds no image ({', '.join(SUFFIXES)}): "
+                "add images or remove the folder (in every split)"
+            )
+        paths += files
+        labels += [label] * len(files)
+    return Listing(tuple(paths), np.array(labels, np.int32))
+
+
+def _images_below(folder: Path) -> list[str]:
+    """Image files below `folder`, links followed (each real folder once: links may form a ring)."""
+    files: list[str] = []
+    seen: set[str] = set()
+    for directory, subfolders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        files += [
+            os.path.join(directory, name)  # noqa: PTH118  (a million of them: Path objects are slow)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(files)

@@ -1,0 +1,114 @@
+"""Small splits, decoded once and kept: what makes CIFAR's pipeline as fast as its arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.data import views
+from keras_resnet.data.examples import Examples, split_examples
+from keras_resnet.data.loading import load_readable
+from keras_resnet.data.skips import SkipLog
+from keras_resnet.data.sources import Dataset
+from keras_resnet.errors import UserError
+
+LIMIT_BYTES = 2 * 2**30  # of pixels per data set; larger splits are decoded as they are needed
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A split decoded to squares of one size.
+
+    Attributes:
+        pixels: [N, S, S, 3] uint8; an unreadable image holds the next readable one's pixels.
+        source: [N] int64, where each row really comes from: its own index, or the stand-in's.
+        labels: [N] int32, of `source`.
+        names: N names.
+    """
+
+    pixels: tf.Tensor
+    source: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def unreadable(self) -> np.ndarray:
+        """Indices of the images that could not be read, ascending."""
+        return np.flatnonzero(self.source != np.arange(len(self.source)))
+
+
+def decoded_split(
+    dataset: Dataset, split: str, size: int, resize: int, skip_log: SkipLog | None = None
+) -> Decoded | None:
+    """Return `split` decoded, resized and centrally cropped to squares, or None where it is large.
+
+    The result is kept with the data set: asking again costs nothing.
+
+    Args:
+        dataset: any data set.
+        split: one of its splits.
+        size: side of the squares.
+        resize: shorter side before the central crop.
+        skip_log: gets the names of the unreadable images.
+
+    Raises:
+        UserError: more images are unreadable than the skip log accepts, or all of them.
+    """
+    key = (split, size, resize)
+    if key not in dataset.memory:
+        used = sum(int(tf.size(d.pixels)) for d in dataset.memory.values())
+        if used + dataset.images(split) * size * size * 3 > LIMIT_BYTES:
+            return None
+        dataset.memory[key] = _decode(split_examples(dataset, split), size, resize, dataset, split)
+    decoded: Decoded = dataset.memory[key]
+    if skip_log is not None:
+        skip_log.expect(split, len(decoded.source))
+        for index in decoded.unreadable:
+            skip_log.add(decoded.names[index])
+        skip_log.check()
+    return decoded
+
+
+def _decode(examples: Examples, size: int, resize: int, dataset: Dataset, split: str) -> Decoded:
+    count = len(examples)
+    if examples.pixels is not None and tuple(examples.pixels.shape[1:3]) == (size, size) == (
+        resize,
+        resize,
+    ):
+        return Decoded(examples.pixels, np.arange(count), examples.labels, tuple(examples.names))
+    view = views.EvalView("single", size, resize)
+    spec = tf.TensorSpec([size, size, 3], tf.uint8)
+
+    def load_chunk(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        indices = tf.range(start, tf.minimum(start + _CHUNK, count))
+        positions, images = load_readable(
+            lambda index: views.eval_single(examples.image(index), view), indices, (), spec
+        )
+        return tf.gather(indices, positions), images
+
+    pixels = np.zeros([count, size, size, 3], np.uint8)
+    readable = np.zeros(count, bool)
+    chunks = tf.data.Dataset.range(0, count, _CHUNK).map(load_chunk, num_parallel_calls=2)
+    for indices, images in chunks.prefetch(1).as_numpy_iterator():
+        pixels[indices] = images
+        readable[indices] = True
+    if not readable.any():
+        raise UserError(
+            f"none of the {count} images in split {split!r} of {dataset.name} is readable "
+            f"(first: {examples.names[0]})"
+        )
+    source = _next_readable(readable)
+    missing = np.flatnonzero(~readable)
+    pixels[missing] = pixels[source[missing]]
+    with tf.device("CPU:0"):
+        return Decoded(tf.constant(pixels), source, examples.labels[source], tuple(examples.names))
+
+
+def _next_readable(readable: np.ndarray) -> np.ndarray:
+    """For each index itself where readable, else the next readable one; after the last the first."""
+    good = np.flatnonzero(readable)
+    after = np.searchsorted(good, np.arange(len(readable)))
+    return good[after % len(good)]

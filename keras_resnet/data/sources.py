@@ -1,0 +1,135 @@
+"""Where images come from: one frozen `Dataset` for digits, class folders, TFDS and TFRecord shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from keras_resnet.data import digits, folders
+from keras_resnet.errors import UsageError, UserError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An image-classification data set: what it is called, its classes and its splits.
+
+    Attributes:
+        name: what the user typed: "digits", a folder, a TFDS name.
+        kind: where the images come from.
+        label_names: class names; label i is the i-th.
+        splits: images per split, e.g. {"train": 50000, "test": 10000}.
+        root: the folder ("folder", "tfrecord").
+        image_shape: (height, width, 3) where all images share one size, else None.
+        data_dir: where TFDS keeps its data sets, None for its default.
+        held_out: images that `hold_out` moved from "train" to "val", drawn with `hold_out_seed`.
+    """
+
+    name: str
+    kind: Literal["digits", "folder", "tfds", "tfrecord"]
+    label_names: tuple[str, ...]
+    splits: Mapping[str, int]
+    root: str | None = None
+    image_shape: tuple[int, int, int] | None = None
+    data_dir: str | None = None
+    held_out: int = 0
+    hold_out_seed: int = 0
+    listings: Mapping[str, folders.Listing] = field(default_factory=dict, repr=False, compare=False)
+    # Decoded pixels live exactly as long as the data set they belong to.
+    memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.label_names)
+
+    def images(self, split: str) -> int:
+        """Number of images in `split`.
+
+        Raises:
+            UsageError: there is no such split; the message names those there are.
+        """
+        if split not in self.splits:
+            raise UsageError(f"data set {self.name} has no split {split!r}: it has {', '.join(self.splits)}")
+        return self.splits[split]
+
+
+def open_dataset(spec: str, *, data_dir: str | None = None) -> Dataset:
+    """Find the data set that `spec` names.
+
+    Args:
+        spec: "digits"; an existing folder (of class folders, or of TFRecord shards); else a name
+            that TFDS knows (`cifar10`, `imagenet2012`, `imagenette/320px-v2`).
+        data_dir: where TFDS looks for prepared data sets and puts new ones.
+
+    Raises:
+        UsageError: neither a folder nor a name that TFDS knows.
+        UserError: the folder has no classes, an empty class, splits with different classes, …
+    """
+    if spec == "digits":
+        return Dataset(
+            name=spec,
+            kind="digits",
+            label_names=digits.LABEL_NAMES,
+            splits=digits.SPLITS,
+            image_shape=digits.IMAGE_SHAPE,
+        )
+    if Path(spec).is_dir():
+        return _open_folder(spec)
+    raise UsageError(
+        f"no data set {spec!r}: name an existing folder with train/ and test/ or val/ class "
+        "folders, a TFDS name such as cifar10, or digits"
+    )
+
+
+def validation_split(dataset: Dataset) -> str:
+    """Return the split to validate on: "val" or "validation" if there is one, else "test".
+
+    Raises:
+        UserError: the data set has none of them.
+    """
+    for split in ("val", "validation", "test"):
+        if split in dataset.splits:
+            return split
+    raise UserError(
+        f"data set {dataset.name} has nothing to validate on (splits: "
+        f"{', '.join(dataset.splits)}): add a val/ or test/ folder, or hold out part of train"
+    )
+
+
+def hold_out(dataset: Dataset, *, images: int = 5000, seed: int = 0) -> Dataset:
+    """Move `images` training images to a split "val", every class keeping its share (Sec. 4.2).
+
+    The paper's CIFAR-10 runs train on 45k of the 50k images and validate on the other 5k.
+
+    Raises:
+        UsageError: there is already a validation split, or too few training images.
+    """
+    if "val" in dataset.splits or "validation" in dataset.splits:
+        raise UsageError(f"data set {dataset.name} already has a validation split: nothing held out")
+    train = dataset.images("train")
+    if not dataset.classes <= images < train:
+        raise UsageError(
+            f"cannot hold out {images} of the {train} training images of {dataset.name}: "
+            f"between {dataset.classes} (one a class) and {train - 1}"
+        )
+    rest = {split: count for split, count in dataset.splits.items() if split != "train"}
+    splits = {"train": train - images, "val": images, **rest}
+    return replace(dataset, splits=splits, held_out=images, hold_out_seed=seed, memory={})
+
+
+def _open_folder(spec: str) -> Dataset:
+    found = folders.list_class_folders(spec)
+    listings = found.splits
+    return Dataset(
+        name=spec,
+        kind="folder",
+        label_names=found.label_names,
+        splits={split: len(listing.paths) for split, listing in listings.items()},
+        root=spec,
+        image_shape=folders.common_image_shape(
+            tuple(path for listing in listings.values() for path in listing.paths)
+        ),
+        listings=listings,
+    )

@@ -1,0 +1,120 @@
+"""Mean, deviation and colour components of a training set, and ImageNet's published ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.data.examples import Examples, split_examples
+from keras_resnet.data.loading import load_readable
+from keras_resnet.data.sources import Dataset
+from keras_resnet.errors import UserError
+
+_CHUNK = 256  # images in memory at once
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What normalisation and colour augmentation need to know of a training set.
+
+    Attributes:
+        mean: RGB, 0…255.
+        std: deviation of single pixels from `mean`, RGB, 0…255.
+        pixel_mean: [H, W, 3] float32, 0…255, the mean of each pixel (Sec. 3.4 and 4.2), where all
+            images share one size; else None.
+        eigenvalues: [3] float32, largest first: those of the covariance of RGB / 255, times 255, so
+            that AlexNet's colour shift comes out in levels.
+        eigenvectors: [3, 3] float32, a column a component, rows RGB.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pixel_mean: np.ndarray | None
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+
+
+# Mean and deviation as torchvision's, the components as fb.resnet.torch's, both of ImageNet-1k.
+IMAGENET = Statistics(
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+    pixel_mean=None,
+    eigenvalues=np.array([0.2175, 0.0188, 0.0045], np.float32) * 255,
+    eigenvectors=np.array(
+        [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]],
+        np.float32,
+    ),
+)
+
+
+def compute_statistics(dataset: Dataset, split: str = "train", *, limit: int = 50_000) -> Statistics:
+    """Compute the statistics of a split, from all of its images or an even sample of `limit`.
+
+    Args:
+        dataset: any data set.
+        split: its training split; never the one that is tested on.
+        limit: of a larger split, this many images spread evenly over it are used.
+
+    Raises:
+        UserError: no image of the split is readable.
+    """
+    examples = split_examples(dataset, split)
+    number = min(limit, len(examples))
+    # Evenly spaced: splits are ordered by class, so every class is in the sample.
+    indices = np.arange(number, dtype=np.int64) * len(examples) // number
+    moments, pixel_mean = _moments(examples, indices, dataset.image_shape)
+    mean = moments[:3]
+    covariance = moments[3:].reshape(3, 3) - np.outer(mean, mean)
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance / 255)
+    eigenvectors = eigenvectors[:, ::-1]
+    # The sign of a component is arbitrary; fix it, so that equal data gives equal colours.
+    eigenvectors = eigenvectors * np.where(eigenvectors.sum(axis=0) < 0, -1, 1)
+    return Statistics(
+        mean=tuple(mean.tolist()),
+        std=tuple(np.sqrt(np.diag(covariance)).tolist()),
+        pixel_mean=pixel_mean,
+        eigenvalues=np.maximum(eigenvalues[::-1], 0).astype(np.float32),
+        eigenvectors=eigenvectors.astype(np.float32),
+    )
+
+
+def _moments(
+    examples: Examples, indices: np.ndarray, shape: tuple[int, int, int] | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean over the images of [12] (RGB, products of channels), and of each pixel given a shape.
+
+    Every image counts the same, whatever its size. An image of another than the given shape is
+    passed over like an unreadable one.
+    """
+    pixels = 0 if shape is None else int(np.prod(shape))
+    spec = tf.TensorSpec([12 + pixels], tf.float32)
+
+    def load(index: tf.Tensor) -> tf.Tensor:
+        image = examples.image(index)
+        flat = tf.reshape(tf.cast(image, tf.float32), [-1, 3])
+        products = tf.matmul(flat, flat, transpose_a=True) / tf.cast(tf.shape(flat)[0], tf.float32)
+        parts = [tf.reduce_mean(flat, axis=0), tf.reshape(products, [9])]
+        if shape is not None:
+            check = tf.debugging.Assert(
+                tf.reduce_all(tf.equal(tf.shape(image), shape)), ["size differs:", tf.shape(image)]
+            )
+            with tf.control_dependencies([check] if check is not None else []):
+                parts.append(tf.reshape(flat, [-1]))
+        return tf.ensure_shape(tf.concat(parts, axis=0), spec.shape)
+
+    chunks = (
+        tf.data.Dataset.from_tensor_slices(indices)
+        .batch(_CHUNK)
+        .map(lambda chunk: load_readable(load, chunk, (), spec)[1])
+        .prefetch(1)
+    )
+    count, total = 0, np.zeros(12 + pixels)
+    for rows in chunks.as_numpy_iterator():
+        count += len(rows)
+        total += rows.sum(axis=0, dtype=np.float64)
+    if not count:
+        raise UserError(f"no image is readable (first: {examples.names[0]}): no mean to compute")
+    mean = total / count
+    return mean[:12], None if shape is None else mean[12:].reshape(shape).astype(np.float32)
