@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.serving.classifier import Classifier, open_classifier
+from keras_resnet.evaluation.classifier import Classifier, open_classifier
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif"})
 STDIN = "-"
@@ -43,29 +44,30 @@ def predict(model_path: str, images: Sequence[str], top: int = 5) -> list[dict[s
     answers = []
     for start in range(0, len(paths), BATCH):
         batch = paths[start : start + BATCH]
-        probabilities = classify(classifier, batch, [_contents(path) for path in batch])
+        probabilities = classify(classifier, [view_of(path, _contents(path), classifier) for path in batch])
         answers += [
-            {"image": path, "top": best(row, classifier.labels, top)}
+            {"image": path, "top": best(row, classifier.info.label_names, top)}
             for path, row in zip(batch, probabilities, strict=True)
         ]
     return answers
 
 
-def classify(classifier: Classifier, names: Sequence[str], contents: Sequence[bytes]) -> np.ndarray:
-    """Probabilities [N, classes] of the images; `names` are for the message where one is unreadable.
+def view_of(name: str, contents: bytes, classifier: Classifier) -> np.ndarray:
+    """What the network sees of an image file, [S, S, 3] uint8; `name` is for the message.
 
     Raises:
-        UserError: an image cannot be read.
+        UserError: the bytes are no readable image.
     """
+    view = EvalView("single", classifier.info.image_size, classifier.info.resize)
     try:
-        return classifier.run(contents)
+        return image_to_view(tf.constant(contents), view).numpy()
     except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-        for name, data in zip(names, contents, strict=True):
-            try:
-                classifier.run([data])
-            except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
-                raise UserError(f"{name} is no readable JPEG, PNG, BMP or GIF image") from error
-        raise
+        raise UserError(f"{name} is no readable JPEG, PNG, BMP or GIF image") from error
+
+
+def classify(classifier: Classifier, views: Sequence[np.ndarray]) -> np.ndarray:
+    """Probabilities [N, classes] float32 of N views."""
+    return np.asarray(classifier.predict(np.stack(views)), np.float32)
 
 
 def best(probabilities: np.ndarray, labels: Sequence[str], top: int) -> list[dict[str, Any]]:
