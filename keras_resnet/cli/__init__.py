@@ -1,0 +1,48 @@
+"""The command `keras-resnet`: parses, calls, prints. Every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import click
+
+from keras_resnet.cli.common import Group
+from keras_resnet.cli.data import data
+from keras_resnet.cli.evaluate import ensemble, evaluate, explain
+from keras_resnet.cli.export import export, predict, serve
+from keras_resnet.cli.models import models, recipes
+from keras_resnet.cli.train import recalibrate, train
+from keras_resnet.cli.weights import export_weights, import_weights
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="keras-resnet")
+def main() -> None:
+    """Deep residual networks (He, Zhang, Ren, Sun 2015): train, evaluate, export, predict.
+
+    \b
+    Start here:
+      keras-resnet train --depth 20          train on scikit-learn's digits, no network needed
+      keras-resnet evaluate runs/resnet20-digits
+      keras-resnet export runs/resnet20-digits
+      keras-resnet predict exports/resnet20-digits photo.png
+
+    Answers go to stdout (with --json as one JSON document), everything else to stderr. Exit codes: 0
+    done, 2 wrong usage, 1 anything else, 128 + signal when interrupted.
+    """
+
+
+for command in (
+    models,
+    recipes,
+    train,
+    evaluate,
+    ensemble,
+    explain,
+    recalibrate,
+    export,
+    predict,
+    serve,
+    import_weights,
+    export_weights,
+    data,
+):
+    main.add_command(command)

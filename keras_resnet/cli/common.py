@@ -1,0 +1,105 @@
+"""What all commands share: errors as one line, JSON on stdout, the options that several of them take."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from keras_resnet.errors import UserError
+
+
+class Command(click.Command):
+    """A command with `--debug`, whose errors are one line unless that is given."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, turning errors into one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            _leave("interrupted", 130)
+        except BrokenPipeError:  # `keras-resnet … | head` closed the pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except Exception as error:
+            if "--debug" in sys.argv:
+                raise
+            if isinstance(error, UserError):
+                _leave(f"Error: {error}", error.exit_code)
+            first = (str(error).strip().splitlines() or [""])[0]
+            name = type(error).__name__
+            _leave(f"Error: unexpected {name}: {first} (run again with --debug for the traceback)", 1)
+
+
+class Group(click.Group):
+    """A group of such commands, listed in the order they were added."""
+
+    command_class = Command
+    group_class = type
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of a user's work, not of the alphabet."""
+        return list(self.commands)
+
+
+def command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
+    """`click.command` with our `Command`."""
+    return click.command(name, cls=Command)
+
+
+def _leave(line: str, code: int) -> None:
+    click.echo(line, err=True)
+    raise SystemExit(code)
+
+
+def echo_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(value, indent=1))
+
+
+def echo_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
+    """Print rows as a plain table on stdout; numbers are set to the right."""
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    right = [all(_is_number(row[i]) for row in cells[1:]) for i in range(len(header))]
+    for row in cells:
+        parts = [
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        ]
+        click.echo("  ".join(parts).rstrip())
+
+
+def _is_number(cell: str) -> bool:
+    return cell in ("", "-") or cell.replace(",", "").replace(".", "").replace("-", "").isdigit()
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+dataset_option = click.option(
+    "--dataset",
+    default=None,
+    metavar="digits|DIR|NAME",
+    help="digits (scikit-learn's), a folder with train/ and test/ or val/ class folders, or a TFDS name.",
+)
+data_dir_option = click.option(
+    "--data-dir", default=None, metavar="DIR", help="Where TFDS keeps prepared data sets."
+)
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow without its notices; called first by every command that needs it."""
+    from keras_resnet.quiet import import_tensorflow
+
+    import_tensorflow()

@@ -1,0 +1,86 @@
+"""`keras-resnet data`: look into a data set, pack it into shards."""
+
+from __future__ import annotations
+
+import click
+
+from keras_resnet.cli.common import (
+    Group,
+    data_dir_option,
+    echo_json,
+    echo_table,
+    json_option,
+    start_tensorflow,
+)
+
+
+@click.group(cls=Group)
+def data() -> None:
+    """Inspect data sets and pack them into TFRecord shards."""
+
+
+@data.command("inspect")
+@click.argument("dataset")
+@data_dir_option
+@click.option("--sheet", metavar="FILE.png", help="Write a sheet of augmented training samples.")
+@click.option(
+    "--recipe", default="cifar-paper", show_default=True, help="Whose augmentation the sheet shows."
+)
+@click.option("--image-size", type=int, help="Side of the samples in pixels.")
+@json_option
+def inspect_command(
+    dataset: str, data_dir: str | None, sheet: str | None, recipe: str, image_size: int | None, as_json: bool
+) -> None:
+    """Show classes, counts, sizes and broken files of DATASET.
+
+    \b
+    Examples:
+      keras-resnet data inspect digits --sheet digits.png
+      keras-resnet data inspect path/to/folders --json
+    """
+    from keras_resnet.recipes import get_recipe
+
+    chosen = get_recipe(recipe)
+    start_tensorflow()
+    from keras_resnet.data.inspect import contact_sheet, inspect
+    from keras_resnet.data.sources import open_dataset
+    from keras_resnet.data.views import train_view
+
+    opened = open_dataset(dataset, data_dir=data_dir)
+    found = inspect(opened)
+    if sheet:
+        size = image_size or (opened.image_shape[0] if opened.image_shape else 224)
+        view = train_view(chosen.view, size, flip=chosen.flip, color=chosen.color)
+        contact_sheet(opened, view, sheet)
+        click.echo(f"sheet: {sheet}", err=True)
+    if as_json:
+        echo_json(found)
+        return
+    for key, value in found.items():
+        if not isinstance(value, dict):
+            click.echo(f"{key}: {value}")
+    for key, value in found.items():
+        if isinstance(value, dict):
+            click.echo(f"{key}:")
+            echo_table(list(value.items()), ("", ""))
+
+
+@data.command("pack")
+@click.argument("dataset")
+@click.argument("output")
+@data_dir_option
+@click.option("--shards", type=int, default=64, show_default=True, help="Shards of the largest split.")
+@click.option("--workers", type=int, help="Processes; one a core by default.")
+def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, workers: int | None) -> None:
+    """Write DATASET as TFRecord shards in the common ImageNet layout to the folder OUTPUT.
+
+    \b
+    Example:
+      keras-resnet data pack path/to/folders shards/ --shards 128
+    """
+    start_tensorflow()
+    from keras_resnet.data.sources import open_dataset
+    from keras_resnet.data.tfrecords import pack
+
+    pack(open_dataset(dataset, data_dir=data_dir), output, shards=shards, workers=workers)
+    click.echo(output)

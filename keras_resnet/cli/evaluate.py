@@ -1,0 +1,143 @@
+"""`keras-resnet evaluate`, `ensemble` and `explain`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from keras_resnet.cli.common import (
+    command,
+    data_dir_option,
+    dataset_option,
+    echo_json,
+    json_option,
+    start_tensorflow,
+)
+
+if TYPE_CHECKING:
+    from keras_resnet.evaluation import Evaluation
+
+report_option = click.option("--report", metavar="FILE.html", help="Write a page for people as well.")
+
+
+@command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@dataset_option
+@data_dir_option
+@click.option("--split", help="By default test where there is one, else the validation split.")
+@click.option(
+    "--views",
+    type=click.Choice(["single", "10-crop", "multi-scale"]),
+    default="single",
+    show_default=True,
+    help="One central crop; corners and centre with mirror images; whole images at five sizes.",
+)
+@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--devices", default="all", show_default=True, metavar="N|all|cpu:K")
+@click.option("--save-scores", metavar="FILE.npz", help="Keep every image's scores for `ensemble`.")
+@click.option("--skip-limit", type=float, default=0.05, show_default=True, help="Accepted unreadable share.")
+@report_option
+@json_option
+def evaluate(
+    models: tuple[str, ...],
+    dataset: str | None,
+    data_dir: str | None,
+    split: str | None,
+    views: str,
+    batch_size: int,
+    devices: str,
+    save_scores: str | None,
+    skip_limit: float,
+    report: str | None,
+    as_json: bool,
+) -> None:
+    """Measure top-1 and top-5 error; several MODELs are an ensemble.
+
+    A MODEL is a run folder, a .keras file or an exported SavedModel. Without --dataset, the data is what
+    the (first) model was trained on.
+
+    \b
+    Examples:
+      keras-resnet evaluate runs/resnet20-digits
+      keras-resnet evaluate resnet50.keras --dataset imagenet2012 --views 10-crop --json
+      keras-resnet evaluate runs/a runs/b --save-scores ab.npz --report ab.html
+    """
+    start_tensorflow()
+    from keras_resnet.data.sources import open_dataset
+    from keras_resnet.evaluation import evaluate as run_evaluation
+    from keras_resnet.evaluation import open_classifier
+    from keras_resnet.training.devices import make_strategy
+
+    strategy = make_strategy(devices)
+    with strategy.scope():
+        first = open_classifier(models[0])
+    data = open_dataset(dataset or first.info.dataset or "digits", data_dir=data_dir)
+    result = run_evaluation(
+        [first, *models[1:]],
+        data,
+        split=split,
+        views=views,
+        batch_size=batch_size,
+        save_scores=save_scores,
+        strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
+        skip_limit=skip_limit,
+    )
+    _show(result, report, as_json)
+
+
+@command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE.npz...")
+@report_option
+@json_option
+def ensemble(files: tuple[str, ...], report: str | None, as_json: bool) -> None:
+    """Average scores that `evaluate --save-scores` kept; no model is run again.
+
+    \b
+    Example:
+      keras-resnet ensemble resnet20.npz resnet32.npz resnet56.npz
+    """
+    from keras_resnet.evaluation import combine_scores
+
+    _show(combine_scores(files), report, as_json)
+
+
+def _show(result: Evaluation, report: str | None, as_json: bool) -> None:
+    if report:
+        from keras_resnet.evaluation.report import write_report
+
+        write_report(result, report)
+        click.echo(f"report: {report}", err=True)
+    if as_json:
+        echo_json(result.to_json())
+        return
+    for name in ("top1_error", "top5_error"):
+        low, high = result.intervals[name]
+        label = "top-1" if name == "top1_error" else "top-5"
+        click.echo(f"{label} error  {getattr(result, name):6.2f} %   (95 % interval {low:.2f} to {high:.2f})")
+    skipped = f", {result.skipped} unreadable and skipped" if result.skipped else ""
+    click.echo(
+        f"{result.images:,} images of {result.scores.dataset} ({result.scores.split}){skipped}; "
+        f"views {result.views}; {', '.join(map(str, result.models))}"
+    )
+
+
+@command()
+@click.argument("model")
+@click.argument("image")
+@click.option("--output", metavar="FILE.png", help="Where to write; IMAGE-explained.png by default.")
+def explain(model: str, image: str, output: str | None) -> None:
+    """Show what MODEL looks at in IMAGE: Grad-CAM over its last feature map, as an overlay.
+
+    \b
+    Example:
+      keras-resnet explain runs/resnet20-digits seven.png
+    """
+    start_tensorflow()
+    from pathlib import Path
+
+    from keras_resnet.evaluation.explain import explain as run_explain
+
+    target = output or f"{Path(image).stem}-explained.png"
+    run_explain(model, image, target)
+    click.echo(target)

@@ -1,0 +1,111 @@
+"""`keras-resnet export`, `predict` and `serve`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from keras_resnet.cli.common import command, echo_json, json_option, start_tensorflow
+
+
+@command()
+@click.argument("model")
+@click.option("--output", metavar="DIR", help="exports/NAME by default.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["saved_model", "onnx", "litert"]),
+    default="saved_model",
+    show_default=True,
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="bfloat16 for SavedModels, float16 and int8 for LiteRT.",
+)
+@click.option("--images", multiple=True, metavar="FILE", help="For the parity check (and int8 calibration).")
+@click.option("--ten-crop", is_flag=True, help="Add the endpoint classify_10_crop.")
+@json_option
+def export(
+    model: str,
+    output: str | None,
+    format_: Any,
+    precision: str,
+    images: tuple[str, ...],
+    ten_crop: bool,
+    as_json: bool,
+) -> None:
+    """Export a run or .keras file for serving: batch normalisation folded in, checked against the model.
+
+    A SavedModel goes to DIR/VERSION in TensorFlow Serving's layout, a new version each time. It needs
+    nothing but TensorFlow: `serving_default` takes pixels, `classify_bytes` takes JPEG/PNG files.
+
+    \b
+    Examples:
+      keras-resnet export runs/resnet20-digits
+      keras-resnet export resnet50.keras --precision bfloat16 --output served/resnet50
+    """
+    start_tensorflow()
+    from keras_resnet.export import export_model
+
+    result = export_model(
+        model, output, format=format_, precision=precision, images=images, ten_crop=ten_crop
+    )
+    if as_json:
+        echo_json(result.to_json())
+        return
+    click.echo(
+        f"{result.path}: {result.format}, {result.precision}, {result.bytes / 1e6:.1f} MB; "
+        f"same top class on {100 * result.top1_agreement:.1f} % of {result.images} images, "
+        f"largest difference of a probability {result.max_difference:.2g}"
+    )
+
+
+@command()
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--top", type=int, default=5, show_default=True, help="Classes to show for each image.")
+@json_option
+def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> None:
+    """Classify images (JPEG, PNG, BMP, GIF); MODEL is a run, a .keras file or an export.
+
+    IMAGE may be a file, a folder, or - for bytes on stdin.
+
+    \b
+    Examples:
+      keras-resnet predict exports/resnet20-digits seven.png
+      keras-resnet predict resnet50.keras photos/ --top 3 --json
+    """
+    start_tensorflow()
+    from keras_resnet.serving.predict import predict as run_prediction
+
+    results = run_prediction(model, images, top=top)
+    if as_json:
+        echo_json(results)
+        return
+    for result in results:
+        best = ", ".join(f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in result["top"])
+        click.echo(f"{result['image']}: {best}")
+
+
+@command()
+@click.argument("model")
+@click.option("--port", type=int, default=8501, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--name", help="Name in the URL; the export's folder name by default.")
+def serve(model: str, port: int, host: str, name: str | None) -> None:
+    """Serve an export at your desk with TensorFlow Serving's REST API, and a page to drop pictures on.
+
+    Production is TensorFlow Serving itself: docs/serving.md. Needs the extra keras-resnet[serve].
+
+    \b
+    Example:
+      keras-resnet serve exports/resnet20-digits --port 8501
+    """
+    start_tensorflow()
+    from keras_resnet.serving.server import serve as run_server
+
+    run_server(model, host=host, port=port, name=name)

@@ -1,0 +1,72 @@
+"""`keras-resnet models` and `keras-resnet recipes`: the tables, without TensorFlow."""
+
+from __future__ import annotations
+
+import click
+
+from keras_resnet.cli.common import command, echo_json, echo_table, json_option
+
+
+@command()
+@json_option
+def models(as_json: bool) -> None:
+    """List every network with parameters and multiply-adds, the paper's figures beside them.
+
+    Multiply-adds count convolutions and fully connected layers for one image of the network's own size
+    (224 or 32 pixels), as the paper's Table 1 does.
+
+    \b
+    Examples:
+      keras-resnet models
+      keras-resnet models --json
+    """
+    from keras_resnet.architectures import ARCHITECTURES
+
+    rows = [
+        {
+            "name": net.name,
+            "depth": net.depth,
+            "family": net.family,
+            "shortcut": net.shortcut,
+            "parameters": net.parameters(),
+            "multiply_adds": net.multiply_adds(),
+            "paper_multiply_adds": net.paper_multiply_adds,
+        }
+        for net in ARCHITECTURES.values()
+    ]
+    if as_json:
+        echo_json(rows)
+        return
+    table = [
+        (
+            row["name"],
+            row["depth"],
+            row["family"],
+            row["shortcut"] or "-",
+            f"{row['parameters']:,}",
+            f"{row['multiply_adds'] / 1e9:.3f}",
+            f"{row['paper_multiply_adds'] / 1e9:.1f}" if row["paper_multiply_adds"] else "-",
+        )
+        for row in rows
+    ]
+    header = ("name", "depth", "family", "shortcut", "parameters", "10⁹ multiply-adds", "in the paper")
+    echo_table(table, header)
+
+
+@command()
+@json_option
+def recipes(as_json: bool) -> None:
+    """List the training recipes, the paper's and others.
+
+    \b
+    Examples:
+      keras-resnet recipes
+      keras-resnet train --depth 20 --dataset cifar10 --recipe cifar-fast
+    """
+    from keras_resnet.recipes import RECIPES
+
+    if as_json:
+        echo_json([recipe.to_json() for recipe in RECIPES.values()])
+        return
+    for recipe in RECIPES.values():
+        click.echo(f"{recipe.name:15} {recipe.summary}")

@@ -1,0 +1,174 @@
+"""`keras-resnet train` and `keras-resnet recalibrate`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from keras_resnet.cli.common import (
+    command,
+    data_dir_option,
+    dataset_option,
+    echo_json,
+    json_option,
+    start_tensorflow,
+)
+
+
+@command()
+@click.option("--depth", type=int, required=True, help="Layers: 18/34/50/101/152 or 20/32/44/56/110/1202.")
+@click.option("--plain", is_flag=True, help="The plain twin, without shortcuts.")
+@click.option("--shortcut", type=click.Choice(["A", "B", "C"]), help="Shortcut option (Sec. 3.3).")
+@click.option("--downsample", type=click.Choice(["1x1", "3x3"]), help="Where a bottleneck has its stride.")
+@dataset_option
+@data_dir_option
+@click.option("--recipe", metavar="NAME", help="See `keras-resnet recipes`; by default the one that fits.")
+@click.option("--epochs", type=float, help="Length of the training in epochs.")
+@click.option("--steps", type=int, help="Length of the training in steps.")
+@click.option("--batch-size", type=int, help="Images per step, over all devices.")
+@click.option("--learning-rate", type=float, help="Peak learning rate.")
+@click.option("--weight-decay", type=float, help="L2 term in the gradient of kernels.")
+@click.option("--label-smoothing", type=float)
+@click.option("--gradient-clip", type=float, help="Largest norm of the whole gradient.")
+@click.option("--ema", type=float, help="Decay of a running average of the weights, such as 0.999.")
+@click.option("--freeze", metavar="STAGE", help="Do not train up to this stage (conv1 … conv5).")
+@click.option("--weights", metavar="FILE", help='Start from these weights ("imagenet" or a file).')
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    show_default=True,
+)
+@click.option("--image-size", type=int, metavar="PIXELS", help="Side of the network's input.")
+@click.option(
+    "--devices",
+    default="all",
+    show_default=True,
+    metavar="N|all|cpu:K|tpu",
+    help="GPUs to use, or the CPU as K devices.",
+)
+@click.option("--accumulate", type=int, default=1, help="Pass each batch in that many parts.")
+@click.option("--hold-out", type=int, default=0, help="Validate on that many training images (Sec. 4.2).")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--workdir", metavar="DIR", help="Run folder; runs/NETWORK-DATASET by default.")
+@click.option("--fresh", is_flag=True, help="Start over in a run folder that is not empty.")
+@click.option("--checkpoint-minutes", type=float, default=5.0, show_default=True)
+@click.option("--checkpoint-steps", type=int, help="Save every so many steps as well.")
+@click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to DIR/tensorboard.")
+@click.option("--profile", is_flag=True, help="Write a trace of ten steps to DIR/profile.")
+@json_option
+def train(
+    depth: int,
+    plain: bool,
+    shortcut: Any,
+    downsample: Any,
+    dataset: str | None,
+    data_dir: str | None,
+    recipe: str | None,
+    weights: str | None,
+    precision: str,
+    image_size: int | None,
+    devices: str,
+    accumulate: int,
+    hold_out: int,
+    seed: int,
+    workdir: str | None,
+    fresh: bool,
+    checkpoint_minutes: float,
+    checkpoint_steps: int | None,
+    tensorboard: bool,
+    profile: bool,
+    as_json: bool,
+    **overrides: Any,
+) -> None:
+    """Train a network; run the same command again to resume.
+
+    Without --dataset it trains on the 1,797 digits that scikit-learn ships. The run folder gets run.json
+    (settings, hardware, results), history.csv (one row an epoch), checkpoints and model.keras. Ctrl-C
+    saves and says how to go on.
+
+    \b
+    Examples:
+      keras-resnet train --depth 20
+      keras-resnet train --depth 56 --plain --dataset cifar10 --recipe cifar-fast
+      keras-resnet train --depth 50 --dataset path/to/folders --precision mixed_bfloat16
+      keras-resnet train --depth 18 --dataset my-photos --recipe finetune --weights imagenet
+    """
+    from keras_resnet.architectures import get_architecture, network_name
+
+    architecture = get_architecture(network_name(depth, plain=plain), shortcut, downsample)
+    if dataset is None:
+        dataset = "digits"
+        click.echo(
+            "training on digits, scikit-learn's 1,797 handwritten digits; --dataset names other data "
+            "(a folder of class folders, or a TFDS name such as cifar10)",
+            err=True,
+        )
+    start_tensorflow()
+    from keras_resnet.data.sources import hold_out as hold_out_images
+    from keras_resnet.data.sources import open_dataset
+    from keras_resnet.training.epochs import Habits
+    from keras_resnet.training.run import train as run_training
+    from keras_resnet.training.settings import make_settings
+
+    data = open_dataset(dataset, data_dir=data_dir)
+    if hold_out:
+        data = hold_out_images(data, images=hold_out)
+    settings = make_settings(
+        architecture,
+        data,
+        recipe=recipe,
+        overrides=overrides,
+        image_size=image_size,
+        precision=precision,
+        devices=devices,
+        seed=seed,
+        hold_out=hold_out,
+        accumulate=accumulate,
+        initial_weights=weights,
+    )
+    habits = Habits(checkpoint_minutes, checkpoint_steps, tensorboard=tensorboard, profile=profile)
+    folder = workdir or f"runs/{architecture.name}-{_slug(dataset)}"
+    result = run_training(settings, data, folder, fresh=fresh, habits=habits)
+    if as_json:
+        echo_json(result.to_json())
+    else:
+        click.echo(
+            f"validation error {result.val_error:.2f} % (best {result.best_val_error:.2f} %), training error "
+            f"{result.train_error:.2f} %, {result.images_per_second:,.0f} images/s; model: {result.model}"
+        )
+
+
+def _slug(dataset: str) -> str:
+    """A folder name for a data set: its last path component, in letters, digits and dashes."""
+    last = [part for part in dataset.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return re.sub(r"[^A-Za-z0-9]+", "-", last[-1] if last else "data").strip("-").lower() or "data"
+
+
+@command()
+@click.argument("model")
+@dataset_option
+@data_dir_option
+@click.option("--batches", type=int, default=100, show_default=True, help="Training batches to average over.")
+@click.option("--batch-size", type=int, default=128, show_default=True)
+@click.option("--output", metavar="FILE", help="Where to write; by default the model is replaced.")
+def recalibrate(
+    model: str, dataset: str | None, data_dir: str | None, batches: int, batch_size: int, output: str | None
+) -> None:
+    """Set batch normalisation's statistics to averages over training images.
+
+    The authors' released models hold such averages, taken after training, instead of moving ones.
+
+    \b
+    Example:
+      keras-resnet recalibrate runs/resnet20-digits --output recalibrated.keras
+    """
+    start_tensorflow()
+    from keras_resnet.training.recalibration import recalibrate_file
+
+    path = recalibrate_file(
+        model, dataset=dataset, data_dir=data_dir, batches=batches, batch_size=batch_size, output=output
+    )
+    click.echo(f"recalibrated over up to {batches} batches: {path}")

@@ -1,0 +1,100 @@
+"""`keras-resnet import-weights` and `export-weights`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_resnet.cli.common import command, start_tensorflow
+from keras_resnet.errors import UsageError
+
+
+class Triple(click.ParamType):
+    """Three numbers with commas between them: R,G,B."""
+
+    name = "R,G,B"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Parse it."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            red, green, blue = (float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not three numbers such as 123.675,116.28,103.53", param, ctx)
+        return (red, green, blue)
+
+
+@command("import-weights")
+@click.argument("file")
+@click.option("--name", required=True, help="The network: resnet50, vgg16, resnet20, …")
+@click.option("--classes", type=int, help="By default the network's own number.")
+@click.option("--shortcut", type=click.Choice(["A", "B", "C"]))
+@click.option("--downsample", type=click.Choice(["1x1", "3x3"]))
+@click.option("--mean", type=Triple(), help="What the file's network had subtracted, 0…255 units.")
+@click.option("--std", type=Triple(), help="What it was then divided by, 0…255 units.")
+@click.option("--label-names", metavar="FILE", help="Class names, one a line.")
+@click.option("--output", default="model.keras", show_default=True, metavar="FILE.keras")
+def import_weights(
+    file: str,
+    name: str,
+    classes: int | None,
+    shortcut: Any,
+    downsample: Any,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    label_names: str | None,
+    output: str,
+) -> None:
+    """Turn weights from elsewhere into a .keras file: torchvision, timm, keras.applications, CIFAR.
+
+    Reads .pth/.th (never executing a pickle), .safetensors and .h5. Wrong depth, missing, surplus and
+    misshapen tensors are listed by name.
+
+    \b
+    Examples:
+      keras-resnet import-weights resnet50-11ad3fa6.pth --name resnet50 --output resnet50.keras
+      keras-resnet import-weights resnet20-12fca82f.th --name resnet20 \\
+          --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375
+    """
+    labels = _lines(label_names) if label_names else None
+    start_tensorflow()
+    from keras_resnet.weights import import_weights as run_import
+
+    path = run_import(
+        file,
+        name,
+        classes=classes,
+        mean=mean,
+        std=std,
+        label_names=labels,
+        shortcut=shortcut,
+        downsample=downsample,
+        output=output,
+    )
+    click.echo(str(path))
+
+
+def _lines(file: str) -> list[str]:
+    if not Path(file).is_file():
+        raise UsageError(f"no file {file} with label names")
+    return [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+@command("export-weights")
+@click.argument("model")
+@click.option("--to", "target", type=click.Choice(["torch"]), default="torch", show_default=True)
+@click.argument("file", metavar="FILE.safetensors")
+def export_weights(model: str, target: str, file: str) -> None:
+    """Write MODEL's weights under the names of torchvision's model of the same network.
+
+    \b
+    Example:
+      keras-resnet export-weights resnet50.keras --to torch resnet50.safetensors
+    """
+    start_tensorflow()
+    from keras_resnet.weights import export_weights as run_export
+
+    click.echo(str(run_export(model, to=target, output=file)))

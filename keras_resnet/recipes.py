@@ -1,0 +1,182 @@
+"""What every training run is: one frozen dataclass, and the paper's recipes as a table. No TensorFlow.
+
+A recipe gives every default; the command line and `dataclasses.replace` override single fields, and
+`run.json` records the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, Literal
+
+from keras_resnet.architectures import Architecture
+from keras_resnet.errors import UsageError
+
+ScheduleName = Literal["drops", "plateau", "cosine", "one-cycle"]
+Normalization = Literal["pixel-mean", "channel-mean", "channel"]
+View = Literal["scale-jitter", "random-resized-crop", "pad-crop", "center"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Length is `epochs`, or `steps` where that is given. `drops` are the shares of the training after
+    which the learning rate is divided by 10, so that a shorter run keeps its shape. `reference_batch`
+    scales the learning rate linearly with the batch size (None: the rate is taken as it is).
+    `normalization` is what the network subtracts from its input: the mean image ("pixel-mean"), the
+    mean colour ("channel-mean"), or the mean colour with a division by the deviation ("channel").
+    """
+
+    name: str
+    summary: str
+    batch_size: int
+    learning_rate: float
+    epochs: float = 0
+    steps: int | None = None
+    schedule: ScheduleName = "drops"
+    drops: tuple[float, ...] = ()
+    warmup_epochs: float = 0
+    slow_start_depth: int | None = None
+    reference_batch: int | None = None
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    gradient_clip: float | None = None
+    view: View = "scale-jitter"
+    flip: bool = True
+    color: bool = False
+    normalization: Normalization = "channel"
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    randaugment: bool = False
+    ema: float | None = None
+    zero_init_residual: bool = False
+    freeze: str | None = None
+    recalibrate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch size must be 1 or more, not {self.batch_size}")
+        if self.epochs <= 0 and not self.steps:
+            raise UsageError("a run needs --epochs or --steps greater than 0")
+        if not self.learning_rate > 0:
+            raise UsageError(f"learning rate must be greater than 0, not {self.learning_rate}")
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"label smoothing must be at least 0 and below 1, not {self.label_smoothing}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"drops": list(self.drops)}
+
+
+_ALL = (
+    Recipe(
+        name="imagenet-paper",
+        summary="Sec. 3.4: batch 256, 0.1 divided by 10 on validation plateaus, 600k iterations",
+        batch_size=256,
+        learning_rate=0.1,
+        steps=600_000,
+        schedule="plateau",
+        color=True,
+        normalization="channel-mean",
+        recalibrate=True,
+    ),
+    Recipe(
+        name="imagenet-90",
+        summary="90 epochs, divided by 10 at 30/60/80, linear scaling with 5 epochs of warm-up",
+        batch_size=256,
+        learning_rate=0.1,
+        epochs=90,
+        drops=(30 / 90, 60 / 90, 80 / 90),
+        warmup_epochs=5,
+        reference_batch=256,
+        view="random-resized-crop",
+    ),
+    Recipe(
+        name="cifar-paper",
+        summary="Sec. 4.2: batch 128, 64k iterations, 0.1 divided by 10 at 32k and 48k",
+        batch_size=128,
+        learning_rate=0.1,
+        steps=64_000,
+        drops=(0.5, 0.75),
+        slow_start_depth=110,
+        view="pad-crop",
+        normalization="pixel-mean",
+    ),
+    Recipe(
+        name="cifar-fast",
+        summary="for a laptop: 15 epochs of one cycle up to a learning rate of 0.4, Nesterov momentum",
+        batch_size=128,
+        learning_rate=0.4,
+        epochs=15,
+        schedule="one-cycle",
+        nesterov=True,
+        weight_decay=5e-4,
+        view="pad-crop",
+    ),
+    Recipe(
+        name="digits",
+        summary="scikit-learn's digits: 30 epochs of one cycle, shifted by up to 4 pixels, never mirrored",
+        batch_size=64,
+        learning_rate=0.1,
+        epochs=30,
+        schedule="one-cycle",
+        weight_decay=5e-4,
+        view="pad-crop",
+        flip=False,
+    ),
+    Recipe(
+        name="finetune",
+        summary="a new classifier and the last stages on your images: 15 epochs of cosine from 0.01",
+        batch_size=32,
+        learning_rate=0.01,
+        epochs=15,
+        schedule="cosine",
+        warmup_epochs=1,
+        view="random-resized-crop",
+        freeze="conv3",
+    ),
+    Recipe(
+        name="modern",
+        summary="not in the paper: cosine, label smoothing, MixUp/CutMix, RandAugment, EMA, zero-init gamma",
+        batch_size=256,
+        learning_rate=0.1,
+        epochs=100,
+        schedule="cosine",
+        warmup_epochs=5,
+        reference_batch=256,
+        nesterov=True,
+        weight_decay=5e-5,
+        view="random-resized-crop",
+        label_smoothing=0.1,
+        mixup=0.2,
+        cutmix=1.0,
+        randaugment=True,
+        ema=0.9999,
+        zero_init_residual=True,
+    ),
+)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: there is none; the message names those there are.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"unknown recipe {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def default_recipe(architecture: Architecture, dataset_kind: str) -> str:
+    """The recipe that fits the data and the network where none is named."""
+    if dataset_kind == "digits":
+        return "digits"
+    return "cifar-paper" if architecture.family == "cifar" else "imagenet-paper"

@@ -1,0 +1,206 @@
+"""The training step and the evaluation step, compiled, under a strategy.
+
+Several steps run per call from Python, so that Python costs nothing at CIFAR sizes; the data is drawn and
+the waiting for it timed inside the same graph.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.errors import UserError
+from keras_resnet.recipes import Recipe
+from keras_resnet.training.devices import on_accelerator
+from keras_resnet.training.optimization import SGD, LossScale, WeightAverage
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a call of `Engine.train` did: per step the mean loss and the number of wrong answers."""
+
+    losses: np.ndarray
+    wrong: np.ndarray
+    images: int
+    seconds: float
+    waiting: float  # seconds of them spent waiting for data
+
+
+class Engine:
+    """A model with its optimiser, ready to take steps. `model` returns logits [N, classes].
+
+    Args:
+        model: built under `strategy.scope()`.
+        recipe: momentum, weight decay, label smoothing, clipping and averaging.
+        strategy: gradients are summed and statistics averaged over its replicas.
+        accumulate: split each replica's batch into that many parts that pass one after the other; the
+            update is that of the whole batch (batch normalisation sees the parts).
+    """
+
+    def __init__(
+        self, model: keras.Model, recipe: Recipe, strategy: tf.distribute.Strategy, accumulate: int = 1
+    ):
+        self.model = model
+        self.recipe = recipe
+        self.strategy = strategy
+        self.accumulate = accumulate
+        self.classes = model.output_shape[-1]
+        with strategy.scope():
+            trainable = model.trainable_variables
+            self.optimizer = SGD(
+                trainable,
+                momentum=recipe.momentum,
+                weight_decay=recipe.weight_decay,
+                nesterov=recipe.nesterov,
+                gradient_clip=recipe.gradient_clip,
+            )
+            self.average = WeightAverage(trainable, recipe.ema) if recipe.ema else None
+            half = keras.config.dtype_policy().compute_dtype == "float16"
+            self.loss_scale = LossScale() if half else None
+        # Moving averages of batch normalisation, kept equal on all replicas by averaging them.
+        self._moving = [v.value for v in model.non_trainable_variables if "moving_" in v.name]
+        self._gradients = tf.function(self._loss_and_gradients, jit_compile=on_accelerator(strategy) or None)
+        self._train = tf.function(self._train_steps, reduce_retracing=True)
+        self._evaluate = tf.function(self._evaluate_batch, reduce_retracing=True)
+
+    def train(self, iterator: Iterator[Any], rates: Sequence[float], first_step: int) -> Steps:
+        """Take one step per learning rate in `rates`, with the next batches of `iterator`.
+
+        Raises:
+            FloatingPointError: the loss of a step is not finite; the exception's argument is that step.
+        """
+        began = time.perf_counter()
+        losses, wrong, waiting, images = self._train(
+            iterator, tf.constant(rates, tf.float32), tf.constant(first_step, tf.int64)
+        )
+        losses = losses.numpy()
+        seconds = time.perf_counter() - began
+        if not np.isfinite(losses).all():
+            raise FloatingPointError(first_step + int(np.argmin(np.isfinite(losses))))
+        return Steps(losses, wrong.numpy(), int(images), seconds, float(waiting))
+
+    def _train_steps(self, iterator: Any, rates: tf.Tensor, first_step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        count = tf.shape(rates)[0]
+        losses = tf.TensorArray(tf.float32, size=count)
+        wrong = tf.TensorArray(tf.int32, size=count)
+        waiting = tf.constant(0.0, tf.float64)
+        images = tf.constant(0)
+        for i in tf.range(count):
+            asked = tf.timestamp()
+            with tf.control_dependencies([asked]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(self.strategy.experimental_local_results(batch))):
+                waiting += tf.timestamp() - asked
+            step = first_step + tf.cast(i, tf.int64)
+            loss, errors, size = self.strategy.run(self._step, args=(*batch, rates[i], step))
+            losses = losses.write(i, self.strategy.reduce("SUM", loss, axis=None))
+            wrong = wrong.write(i, self.strategy.reduce("SUM", errors, axis=None))
+            images += self.strategy.reduce("SUM", size, axis=None)
+        return losses.stack(), wrong.stack(), waiting, images
+
+    def _step(
+        self, images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        replica = tf.distribute.get_replica_context()
+        replicas = self.strategy.num_replicas_in_sync
+        size = tf.shape(images)[0]
+        scale = self.loss_scale.scale if self.loss_scale else tf.constant(1.0)
+        loss, wrong, gradients = self._accumulated(images, labels, scale / replicas)
+        if replicas > 1:
+            gradients = replica.all_reduce("SUM", gradients)
+            moving = replica.all_reduce("MEAN", [tf.convert_to_tensor(v) for v in self._moving])
+            for variable, mean in zip(self._moving, moving, strict=True):
+                variable.assign(mean)
+        wanted = None
+        if self.loss_scale:
+            gradients = [gradient / scale for gradient in gradients]
+            wanted = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+            self.loss_scale.update(wanted)
+        self.optimizer.apply(gradients, rate, wanted)
+        if self.average:
+            self.average.update(step)
+        return loss / replicas, wrong, size
+
+    def _accumulated(
+        self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        if self.accumulate == 1:
+            return self._gradients(images, labels, scale)
+        parts = self.accumulate
+        image_parts = tf.reshape(images, [parts, -1, *images.shape[1:]])
+        label_parts = tf.reshape(labels, [parts, -1, *labels.shape[1:]])
+        loss, wrong = tf.constant(0.0), tf.constant(0)
+        sums = [tf.zeros(variable.shape) for variable in self.model.trainable_variables]
+        for i in tf.range(parts):
+            part_loss, part_wrong, gradients = self._gradients(image_parts[i], label_parts[i], scale / parts)
+            loss, wrong = loss + part_loss / parts, wrong + part_wrong
+            sums = [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
+        return loss, wrong, sums
+
+    def _loss_and_gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Mean cross-entropy, wrong answers, and the gradients of the loss times `scale`."""
+        variables = [variable.value for variable in self.model.trainable_variables]
+        smoothing = self.recipe.label_smoothing
+        soft = labels if labels.shape.rank == 2 else tf.one_hot(labels, self.classes)
+        hard = tf.argmax(labels, -1, tf.int32) if labels.shape.rank == 2 else labels
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            logits = self.model(images, training=True)
+            targets = soft * (1.0 - smoothing) + smoothing / self.classes if smoothing else soft
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+            scaled = loss * scale
+        gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
+        wrong = tf.reduce_sum(tf.cast(tf.argmax(logits, -1, tf.int32) != hard, tf.int32))
+        return loss, wrong, gradients
+
+    def evaluate(self, batches: Iterable[Any]) -> float:
+        """Top-1 error in percent over batches of (images, labels, …), each image counted once."""
+        wrong = images = 0
+        if self.strategy.num_replicas_in_sync > 1 and isinstance(batches, tf.data.Dataset):
+            batches = self.strategy.experimental_distribute_dataset(batches)
+        for batch in batches:
+            batch_wrong, size = self._evaluate(batch[0], batch[1])
+            wrong += int(batch_wrong)
+            images += int(size)
+        if images == 0:
+            raise UserError("no readable image to evaluate on")
+        return 100.0 * wrong / images
+
+    def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def count(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            logits = self.model(images, training=False)
+            wrong = tf.argmax(logits, -1, tf.int32) != tf.cast(labels, tf.int32)
+            return tf.reduce_sum(tf.cast(wrong, tf.int32)), tf.size(labels)
+
+        wrong, size = self.strategy.run(count, args=(images, labels))
+        return self.strategy.reduce("SUM", wrong, None), self.strategy.reduce("SUM", size, None)
+
+    def use_average(self) -> None:
+        """Put the averaged weights, if the recipe keeps any, in place of the last ones."""
+        if self.average:
+            for variable, average in zip(self.optimizer.variables, self.average.averages, strict=True):
+                variable.assign(average)
+
+    def _state(self) -> dict[str, Any]:
+        named = {variable.path: variable.value for variable in self.model.variables}
+        extra = list(self.optimizer.velocities)
+        extra += self.average.averages if self.average else []
+        extra += [self.loss_scale.scale, self.loss_scale.good_steps] if self.loss_scale else []
+        return named | {variable.name.split(":")[0]: variable for variable in extra}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything that a checkpoint must hold: weights, momentum, averages, loss scale."""
+        return {name: variable.numpy() for name, variable in self._state().items()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The inverse of `arrays`."""
+        for name, variable in self._state().items():
+            variable.assign(arrays[name])

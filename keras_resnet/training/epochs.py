@@ -1,0 +1,217 @@
+"""The loop over steps and epochs: rates in, history and checkpoints out, and stopping when asked to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from keras_resnet.errors import UserError
+from keras_resnet.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
+from keras_resnet.training.engine import Engine
+from keras_resnet.training.interrupts import Interrupted, StopRequest, stop_requests
+from keras_resnet.training.progress import History, Reporter, TensorBoard
+from keras_resnet.training.schedules import Schedule
+
+SECONDS_PER_CALL = 1.0  # how long the compiled loop runs before Python looks at signals and the clock
+MOST_STEPS_PER_CALL = 100
+WINDOW = 50  # steps whose training error the slow start looks at; fixed, so that resuming changes nothing
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How often to save and what else to write; none of it changes the weights."""
+
+    checkpoint_minutes: float = 5.0
+    checkpoint_steps: int | None = None
+    keep: int = 2
+    tensorboard: bool = False
+    profile: bool = False
+
+
+class EpochLoop:
+    """Runs an engine from its step to the last one. All its state goes into every checkpoint."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        schedule: Schedule,
+        workdir: Path,
+        habits: Habits,
+        reporter: Reporter,
+        steps_per_epoch: int,
+        total_steps: int,
+    ):
+        self.engine, self.schedule, self.workdir = engine, schedule, workdir
+        self.habits, self.reporter = habits, reporter
+        self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
+        self.step = 0
+        self.best = float("inf")
+        self.last: dict[str, Any] = {}
+        self._sums = self._no_sums()
+        self._window = {"wrong": 0, "images": 0}
+        self._saved_at, self._saved_step = time.monotonic(), 0
+        self._seconds_per_step: float | None = None
+
+    @staticmethod
+    def _no_sums() -> dict[str, float]:
+        return {"loss": 0.0, "wrong": 0, "images": 0, "steps": 0, "seconds": 0.0, "waiting": 0.0}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint (the engine is restored on its own)."""
+        self.step = self._saved_step = checkpoint.step
+        state = checkpoint.state
+        self.schedule.state.update(state["schedule"])
+        self._sums.update(state["sums"])
+        self._window.update(state["window"])
+        self.best = float("inf") if state["best"] is None else state["best"]
+        self.last = dict(state["last"])
+
+    def run(
+        self, iterator: Iterator[Any], validation: Callable[[], Iterable[Any]], profile_steps: int = 10
+    ) -> None:
+        """Train to the last step; validate, log and save at the end of each epoch.
+
+        Raises:
+            Interrupted: after a signal, with everything saved.
+            UserError: the loss is not finite any more, or the disk is full.
+        """
+        history = History(self.workdir, self.step)
+        board = TensorBoard(self.workdir) if self.habits.tensorboard else None
+        with stop_requests() as request:
+            if self.habits.profile and self.step < self.total_steps:
+                self._profile(iterator, profile_steps)
+            while self.step < self.total_steps:
+                self._take_steps(iterator)
+                if self.step % self.steps_per_epoch == 0 or self.step == self.total_steps:
+                    self._end_epoch(history, board, validation)
+                elif self._save_due():
+                    self.save()
+                if request.signal_number is not None and self.step < self.total_steps:
+                    self._stop(request)
+
+    def save(self, best: bool = False) -> None:
+        """Write a checkpoint of this moment."""
+        state = {
+            "schedule": self.schedule.state,
+            "sums": self._sums,
+            "window": self._window,
+            "best": None if self.best == float("inf") else self.best,
+            "last": self.last,
+        }
+        checkpoint = Checkpoint(self.step, self.engine.arrays(), state)
+        save_checkpoint(self.workdir, checkpoint, keep=self.habits.keep, best=best)
+        self._saved_at, self._saved_step = time.monotonic(), self.step
+
+    def _save_due(self) -> bool:
+        habits = self.habits
+        if habits.checkpoint_steps and self.step - self._saved_step >= habits.checkpoint_steps:
+            return True
+        return time.monotonic() - self._saved_at >= 60.0 * habits.checkpoint_minutes
+
+    def _take_steps(self, iterator: Iterator[Any]) -> None:
+        count = self._steps_in_next_call()
+        rates = [self.schedule.rate(step) for step in range(self.step, self.step + count)]
+        try:
+            done = self.engine.train(iterator, rates, self.step)
+        except FloatingPointError as error:
+            raise self._diverged(error.args[0]) from None
+        if self._seconds_per_step is not None or count > 1:  # the first call includes tracing
+            self._seconds_per_step = done.seconds / count
+        else:
+            self._seconds_per_step = SECONDS_PER_CALL / 2
+        self.step += count
+        wrong = int(done.wrong.sum())
+        sums = self._sums
+        for loss in done.losses:  # one by one: sums then do not depend on how many steps a call had
+            sums["loss"] += float(loss)
+        sums["wrong"] += wrong
+        sums["images"] += done.images
+        sums["steps"] += count
+        sums["seconds"] += done.seconds
+        sums["waiting"] += done.waiting
+        if self.schedule.watching:
+            self._watch(wrong, done.images)
+        self.reporter.update(
+            self.step,
+            sums["loss"] / sums["steps"],
+            100.0 * sums["wrong"] / sums["images"],
+            done.images / done.seconds,
+            done.waiting / done.seconds,
+        )
+
+    def _steps_in_next_call(self) -> int:
+        ends = [self.total_steps, (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch]
+        if self.schedule.watching:
+            ends.append((self.step // WINDOW + 1) * WINDOW)
+        if self.habits.checkpoint_steps:
+            ends.append(self._saved_step + self.habits.checkpoint_steps)
+        if self._seconds_per_step is None:
+            return 1
+        wanted = int(SECONDS_PER_CALL / max(self._seconds_per_step, 1e-6))
+        return max(1, min(wanted, MOST_STEPS_PER_CALL, min(ends) - self.step))
+
+    def _watch(self, wrong: int, images: int) -> None:
+        self._window["wrong"] += wrong
+        self._window["images"] += images
+        if self.step % WINDOW == 0:
+            error = 100.0 * self._window["wrong"] / self._window["images"]
+            self._window = {"wrong": 0, "images": 0}
+            self.schedule.observe_training(error)
+            if not self.schedule.watching:
+                rate = self.schedule.rate(self.step)
+                self.reporter.say(f"step {self.step:,}: training error {error:.1f} %, rate now {rate:g}")
+
+    def _end_epoch(
+        self, history: History, board: TensorBoard | None, validation: Callable[[], Iterable[Any]]
+    ) -> None:
+        sums = self._sums
+        val_error = self.engine.evaluate(validation())
+        self.last = {
+            "step": self.step,
+            "epoch": round(self.step / self.steps_per_epoch, 4),
+            "learning_rate": self.schedule.rate(self.step - 1),
+            "train_loss": sums["loss"] / sums["steps"],
+            "train_error": 100.0 * sums["wrong"] / sums["images"],
+            "val_error": val_error,
+            "images_per_second": sums["images"] / sums["seconds"],
+            "waiting": sums["waiting"] / sums["seconds"],
+        }
+        self._sums = self._no_sums()
+        self.schedule.observe_validation(val_error)
+        best = val_error < self.best
+        self.best = min(self.best, val_error)
+        history.add(self.last)
+        if board is not None:
+            board.add(self.last)
+        self.save(best=best)
+        self.reporter.epoch(self.last, self.total_steps / self.steps_per_epoch)
+
+    def _profile(self, iterator: Iterator[Any], steps: int) -> None:
+        self._take_steps(iterator)  # tracing and the first step are not what one wants to see
+        with tf.profiler.experimental.Profile(str(self.workdir / "profile")):
+            for _ in range(min(steps, self.total_steps - self.step)):
+                self._seconds_per_step = SECONDS_PER_CALL
+                self._take_steps(iterator)
+        self.reporter.say(f"trace of {steps} steps in {self.workdir / 'profile'}; open it with TensorBoard")
+
+    def _stop(self, request: StopRequest) -> None:
+        self.save()
+        assert request.signal_number is not None
+        raise Interrupted(
+            f"stopped at step {self.step:,} of {self.total_steps:,}, saved in {self.workdir}; "
+            "run the same command again to go on",
+            request.signal_number,
+        )
+
+    def _diverged(self, step: int) -> UserError:
+        good = latest_checkpoint(self.workdir)
+        kept = f"the last good checkpoint is that of step {good.step:,}" if good else "no checkpoint yet"
+        return UserError(
+            f"the loss is not a finite number at step {step:,}; {kept} in {self.workdir}. "
+            "Try a lower --learning-rate, --gradient-clip 1, or --precision float32, with --fresh"
+        )

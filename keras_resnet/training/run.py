@@ -1,0 +1,348 @@
+"""One training run from start to finish: build, resume, epochs, checkpoints, the saved model."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.backbone import freeze
+from keras_resnet.builders import build_model
+from keras_resnet.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_resnet.data.skips import SkipLog
+from keras_resnet.data.sources import Dataset, validation_split
+from keras_resnet.data.statistics import Statistics, compute_statistics
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.recipes import Normalization
+from keras_resnet.saving import RUN_MODEL, ModelInfo, save_model
+from keras_resnet.training.checkpoints import latest_checkpoint, locked, write_atomically
+from keras_resnet.training.devices import describe_devices, make_strategy, set_precision
+from keras_resnet.training.engine import Engine
+from keras_resnet.training.epochs import EpochLoop, Habits
+from keras_resnet.training.interrupts import Interrupted
+from keras_resnet.training.progress import Reporter
+from keras_resnet.training.recalibration import recalibrate
+from keras_resnet.training.schedules import Schedule
+from keras_resnet.training.settings import RunSettings, check_same, eval_view, train_view
+
+RECALIBRATION_BATCHES = 100
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended; errors in percent."""
+
+    workdir: Path
+    model: Path
+    steps: int
+    train_error: float
+    val_error: float
+    best_val_error: float
+    images_per_second: float
+    skipped: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return data | {"workdir": str(self.workdir), "model": str(self.model)}
+
+
+def train(
+    settings: RunSettings,
+    dataset: Dataset,
+    workdir: str | Path,
+    *,
+    fresh: bool = False,
+    habits: Habits | None = None,
+    quiet: bool = False,
+) -> RunResult:
+    """Train, or go on where an earlier call with the same `workdir` stopped.
+
+    Args:
+        settings: what to train (`settings.make_settings`).
+        dataset: the data that `settings.dataset` names, opened.
+        workdir: the run folder; created if needed.
+        fresh: forget what is in `workdir`.
+        habits: how often to save, and what else to write (`epochs.Habits`).
+        quiet: say nothing on stderr.
+
+    Raises:
+        UserError: bad data, a folder of another run, a full disk, a diverging loss: one line each.
+        Interrupted: SIGINT or SIGTERM came; everything is saved and the same call goes on.
+    """
+    workdir = Path(workdir)
+    with locked(workdir):
+        if fresh:
+            _empty(workdir)
+        run = _Run(settings, dataset, workdir, habits or Habits(), quiet)
+        return run.finish(run.epochs())
+
+
+@dataclass
+class _Run:
+    """The parts of a running training; lives as long as `train` does."""
+
+    settings: RunSettings
+    dataset: Dataset
+    workdir: Path
+    habits: Habits
+    quiet: bool
+    skips: SkipLog = field(default_factory=SkipLog)
+
+    def __post_init__(self) -> None:
+        settings, dataset = self.settings, self.dataset
+        before = _read_json(self.workdir / "run.json")
+        if before:
+            check_same(before["settings"], _plain(settings.to_json()), str(self.workdir))
+        self.record: dict[str, Any] = before or {"settings": settings.to_json(), "started": _now()}
+        self.strategy = make_strategy(settings.devices)
+        self._check_batch()
+        self.per_epoch = steps_per_epoch(dataset, "train", settings.recipe.batch_size)
+        if self.per_epoch == 0:
+            raise UsageError(
+                f"--batch-size {settings.recipe.batch_size} is more than the "
+                f"{dataset.splits['train']} training images of {dataset.name}"
+            )
+        recipe = settings.recipe
+        self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
+        self.val_split = validation_split(dataset)
+        self.statistics = compute_statistics(dataset, "train")
+        self.mean, self.std = normalization(self.statistics, recipe.normalization, settings.image_size)
+        self.engine = self._build()
+        self.schedule = Schedule(
+            recipe,
+            total_steps=self.total_steps,
+            steps_per_epoch=self.per_epoch,
+            depth=settings.architecture.depth,
+        )
+
+    def _check_batch(self) -> None:
+        batch, replicas = self.settings.recipe.batch_size, self.strategy.num_replicas_in_sync
+        parts = replicas * self.settings.accumulate
+        if batch < replicas:
+            raise UsageError(f"--batch-size {batch} is smaller than the number of devices, {replicas}")
+        if batch % parts:
+            raise UsageError(f"--batch-size {batch} must be a multiple of devices × accumulation, {parts}")
+
+    def _build(self) -> Engine:
+        settings = self.settings
+        keras.utils.set_random_seed(settings.seed)
+        set_precision(settings.precision)
+        side = settings.image_size if self.mean.ndim == 3 else None
+        with self.strategy.scope():
+            model = build_model(
+                settings.architecture,
+                input_shape=(side, side, 3),
+                classes=self.dataset.classes,
+                classifier_activation=None,
+                mean=self.mean,
+                std=self.std,
+                zero_init_residual=settings.recipe.zero_init_residual,
+            )
+            if settings.initial_weights:
+                from keras_resnet.weights import load_into
+
+                load_into(model, settings.initial_weights, settings.architecture)
+            if settings.recipe.freeze:
+                freeze(model, settings.recipe.freeze)
+        return Engine(model, settings.recipe, self.strategy, settings.accumulate)
+
+    def epochs(self) -> EpochLoop:
+        """Train until the end; returns the loop, whose state holds the last errors."""
+        checkpoint = latest_checkpoint(self.workdir)
+        first_step = checkpoint.step if checkpoint else 0
+        reporter = Reporter(self.total_steps, first_step, self.quiet)
+        loop = EpochLoop(
+            self.engine, self.schedule, self.workdir, self.habits, reporter, self.per_epoch, self.total_steps
+        )
+        if checkpoint:
+            self.engine.restore(checkpoint.arrays)
+            loop.restore(checkpoint)
+        self._announce(reporter, first_step)
+        self._record("running", step=first_step)
+        try:
+            loop.run(self._training_iterator(first_step), self._validation_batches)
+        except Interrupted:
+            self._record("interrupted", step=loop.step)
+            raise
+        finally:
+            reporter.close()
+            self.skips.write(self.workdir / "skipped.csv")
+        return loop
+
+    def finish(self, loop: EpochLoop) -> RunResult:
+        """Average, recalibrate where the recipe says so, and write `model.keras`."""
+        recipe = self.settings.recipe
+        model = self.engine.model
+        self.engine.use_average()
+        if recipe.recalibrate:
+            batches = self._training_batches(self.total_steps).take(RECALIBRATION_BATCHES)
+            recalibrate(model, batches)
+        if recipe.ema or recipe.recalibrate:
+            loop.last["val_error"] = self.engine.evaluate(self._validation_batches())
+        last = loop.last
+        result = RunResult(
+            self.workdir,
+            self.workdir / RUN_MODEL,
+            self.total_steps,
+            last["train_error"],
+            last["val_error"],
+            loop.best,
+            last["images_per_second"],
+            len(self.skips.names),
+        )
+        model.get_layer("predictions").activation = keras.activations.softmax
+        view = eval_view(self.settings, self.dataset)
+        info = ModelInfo(
+            self.settings.architecture,
+            self.dataset.label_names,
+            view.image_size,
+            view.resize,
+            self.dataset.name,
+            recipe.name,
+            {"split": self.val_split, "top1_error": last["val_error"], "views": "single"},
+        )
+        save_model(model, info, result.model)
+        self._record("finished", step=self.total_steps, results=_plain(result.to_json()))
+        return result
+
+    def _training_batches(self, start_step: int) -> tf.data.Dataset:
+        view = train_view(self.settings, self.dataset)
+        return training_batches(
+            self.dataset,
+            "train",
+            view,
+            batch_size=self.settings.recipe.batch_size,
+            seed=self.settings.seed,
+            start_step=start_step,
+            mean=self.mean if view.name == "pad-crop" else None,
+            statistics=self.statistics,
+            skip_log=self.skips,
+        )
+
+    def _training_iterator(self, start_step: int) -> Any:
+        batches = self._training_batches(start_step)
+        if self.strategy.num_replicas_in_sync > 1:
+            return iter(self.strategy.experimental_distribute_dataset(batches))
+        return iter(batches)
+
+    def _validation_batches(self) -> tf.data.Dataset:
+        view = eval_view(self.settings, self.dataset)
+        batch = max(self.settings.recipe.batch_size, 2 * self.strategy.num_replicas_in_sync)
+        return evaluation_batches(
+            self.dataset, self.val_split, view, batch_size=batch, skip_log=self.skips
+        ).map(lambda images, labels, *_: (images, labels))
+
+    def _announce(self, reporter: Reporter, first_step: int) -> None:
+        settings, recipe = self.settings, self.settings.recipe
+        net = settings.architecture
+        option = f" (shortcut {net.shortcut})" if net.shortcut else ""
+        reporter.say(
+            f"{net.name}{option}, {_trainable(self.engine.model):,} parameters, on {self.dataset.name}: "
+            f"{self.dataset.splits['train']:,} training images of {self.dataset.classes} classes "
+            f"at {settings.image_size} pixels; validation error on its {self.val_split} split"
+        )
+        reporter.say(
+            f"recipe {recipe.name}: {self.total_steps:,} steps of {recipe.batch_size} images "
+            f"({self.total_steps / self.per_epoch:.4g} epochs), rate {self.schedule.peak:g}, "
+            f"{settings.precision}, {describe_devices(self.strategy)}; writing to {self.workdir}"
+        )
+        if first_step:
+            reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
+
+    def _record(self, status: str, **values: Any) -> None:
+        self.record |= {
+            "status": status,
+            "total_steps": self.total_steps,
+            "parameters": _trainable(self.engine.model),
+            "updated": _now(),
+            "command": " ".join(sys.argv),
+            "hardware": hardware(self.strategy),
+            "versions": {
+                "python": platform.python_version(),
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+            },
+            **values,
+        }
+        text = json.dumps(_plain(self.record), indent=1)
+        write_atomically(self.workdir / "run.json", text.encode())
+
+
+def normalization(
+    statistics: Statistics, kind: Normalization, image_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean ([3] or [H, W, 3]) and std ([3]) of the network's first layer, RGB 0…255."""
+    mean = np.asarray(statistics.mean, np.float32)
+    ones = np.ones(3, np.float32)
+    if kind == "pixel-mean":
+        pixels = statistics.pixel_mean
+        whole = pixels is not None and pixels.shape[:2] == (image_size, image_size)
+        return (np.asarray(pixels, np.float32) if whole else mean), ones
+    if kind == "channel-mean":
+        return mean, ones
+    return mean, np.maximum(np.asarray(statistics.std, np.float32), 1.0)
+
+
+def _trainable(model: keras.Model) -> int:
+    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+
+
+def hardware(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """What the run ran on, for the record."""
+    names = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return {
+        "devices": describe_devices(strategy),
+        "gpus": names,
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _empty(workdir: Path) -> None:
+    for name in ("checkpoints", "tensorboard", "profile"):
+        shutil.rmtree(workdir / name, ignore_errors=True)
+    for name in ("run.json", "history.csv", "skipped.csv", RUN_MODEL):
+        (workdir / name).unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not readable JSON ({error}); restore it, or use --fresh") from error
+    return data
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON would give it back (tuples as lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(data))
+    return plain
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,142 @@
+"""What one run is: network, recipe, data and machine settings, as `run.json` records them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras_resnet.architectures import Architecture
+from keras_resnet.data import views
+from keras_resnet.data.sources import Dataset
+from keras_resnet.data.views import EvalView, TrainView
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.recipes import Recipe, default_recipe, get_recipe
+
+# Whole images of one size up to this are shifted in a zero border, not cut out of a larger picture.
+SMALL = 64
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that decides the weights a run ends with."""
+
+    architecture: Architecture
+    recipe: Recipe
+    dataset: str
+    image_size: int
+    precision: str = "float32"
+    devices: str = "all"
+    seed: int = 0
+    hold_out: int = 0
+    accumulate: int = 1
+    initial_weights: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `run.json`."""
+        return {
+            "network": self.architecture.name,
+            "shortcut": self.architecture.shortcut,
+            "downsample": self.architecture.downsample,
+            "dataset": self.dataset,
+            "image_size": self.image_size,
+            "precision": self.precision,
+            "devices": self.devices,
+            "seed": self.seed,
+            "hold_out": self.hold_out,
+            "accumulate": self.accumulate,
+            "initial_weights": self.initial_weights,
+            "recipe": self.recipe.to_json(),
+        }
+
+
+def make_settings(
+    architecture: Architecture,
+    dataset: Dataset,
+    *,
+    recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    image_size: int | None = None,
+    **machine: Any,
+) -> RunSettings:
+    """Fill in what was not said: the recipe that fits the data, the image size that fits the network.
+
+    Args:
+        architecture: the network.
+        dataset: the data, as opened.
+        recipe: its name; None: the default for this network and data.
+        overrides: fields of the recipe to replace ("epochs" and "steps" replace each other).
+        image_size: side of the network's square input in pixels.
+        **machine: precision, devices, seed, hold_out, accumulate, initial_weights.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    changes = {name: value for name, value in (overrides or {}).items() if value is not None}
+    if "epochs" in changes and "steps" in changes:
+        raise UsageError("give --epochs or --steps, not both")
+    if "epochs" in changes:
+        changes["steps"] = None
+    base = get_recipe(recipe or default_recipe(architecture, dataset.kind))
+    chosen = replace(base, **changes)
+    size = image_size or _natural_size(architecture, dataset)
+    if size < architecture.minimum_image_size:
+        raise UsageError(
+            f"{architecture.name} needs images of at least {architecture.minimum_image_size} pixels, "
+            f"not {size}; raise --image-size"
+        )
+    return RunSettings(architecture, chosen, dataset.name, size, **machine)
+
+
+def _natural_size(architecture: Architecture, dataset: Dataset) -> int:
+    shape = dataset.image_shape
+    if shape is not None and shape[0] == shape[1] and shape[0] <= SMALL:
+        return max(shape[0], architecture.minimum_image_size)
+    return architecture.default_image_size
+
+
+def train_view(settings: RunSettings, dataset: Dataset) -> TrainView:
+    """The recipe's training view, fitted to the images: small ones of one size are padded and cropped
+    (Sec. 4.2), pictures of any size are resized and cropped (Sec. 3.4)."""
+    recipe, size = settings.recipe, settings.image_size
+    whole = dataset.image_shape is not None and dataset.image_shape[:2] == (size, size)
+    name = recipe.view
+    if whole and size <= SMALL and name in ("scale-jitter", "random-resized-crop"):
+        name = "pad-crop"
+    elif not whole and name == "pad-crop":
+        name = "random-resized-crop"
+    return views.train_view(name, size, flip=recipe.flip, color=recipe.color)
+
+
+def eval_view(settings: RunSettings, dataset: Dataset) -> EvalView:
+    """The single view that the validation error is measured on: the whole small image, or the centre."""
+    size = settings.image_size
+    whole = dataset.image_shape is not None and dataset.image_shape[:2] == (size, size)
+    return views.eval_view("single", size, resize=size if whole else round(size * 256 / 224))
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], workdir: str) -> None:
+    """Refuse to go on with another run's checkpoints.
+
+    Raises:
+        UserError: the settings differ; the message names how.
+    """
+    old, new = _flat(before), _flat(now)
+    differing = [
+        f"{name}: {old.get(name)} there, {new.get(name)} now"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir} holds a run with other settings ({'; '.join(differing)}): use the same settings, "
+            "another --workdir, or --fresh to start over there"
+        )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in settings.items() if name != "recipe"}
+    for name, value in settings.get("recipe", {}).items():
+        if name != "summary":
+            flat["recipe" if name == "name" else name] = value
+    return flat
