@@ -1,1 +1,96 @@
-"""Deep residual networks in Keras."""
+"""Deep residual networks in Keras: the networks of "Deep Residual Learning for Image Recognition" (2015).
+
+    import keras_resnet
+    model = keras_resnet.ResNet50()          # raw RGB 0…255 in, ImageNet probabilities out
+    model = keras_resnet.load("runs/mine")   # a training run, a .keras file or an exported SavedModel
+
+Names are imported when they are first used: importing this package imports neither Keras nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from keras_resnet.registration import register_layers
+
+if TYPE_CHECKING:
+    from keras_resnet import architectures
+    from keras_resnet.applications import (
+        VGG16,
+        VGG19,
+        Plain18,
+        Plain20,
+        Plain32,
+        Plain34,
+        Plain44,
+        Plain56,
+        Plain110,
+        ResNet18,
+        ResNet20,
+        ResNet32,
+        ResNet34,
+        ResNet44,
+        ResNet50,
+        ResNet56,
+        ResNet101,
+        ResNet110,
+        ResNet152,
+        ResNet1202,
+        build,
+        decode_predictions,
+        preprocess_input,
+    )
+    from keras_resnet.backbone import features, freeze
+    from keras_resnet.loading import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VGG16",
+    "VGG19",
+    "Plain18",
+    "Plain20",
+    "Plain32",
+    "Plain34",
+    "Plain44",
+    "Plain56",
+    "Plain110",
+    "ResNet18",
+    "ResNet20",
+    "ResNet32",
+    "ResNet34",
+    "ResNet44",
+    "ResNet50",
+    "ResNet56",
+    "ResNet101",
+    "ResNet110",
+    "ResNet152",
+    "ResNet1202",
+    "architectures",
+    "build",
+    "decode_predictions",
+    "features",
+    "freeze",
+    "load",
+    "preprocess_input",
+]
+
+_ELSEWHERE = {"features": "backbone", "freeze": "backbone", "load": "loading"}  # all others: applications
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "architectures":
+        return importlib.import_module(f"{__name__}.architectures")
+    module = importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'applications')}")
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register_layers()

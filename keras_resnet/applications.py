@@ -7,7 +7,9 @@ were trained with is its first layer, so `preprocess_input` changes nothing.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -81,7 +83,8 @@ def build(
     if isinstance(weights, str) and weights == _DEFAULT:
         weights = "imagenet" if name in OFFICIAL else None
     classes = architecture.default_classes if classes is None else classes
-    _check(architecture, include_top, weights, input_shape, pooling, classes)
+    _check(architecture, include_top, pooling, classes, classifier_activation, weights)
+    _check_input_shape(architecture, include_top, input_tensor, input_shape)
     if input_tensor is None and architecture.block == "vgg" and include_top:
         input_shape = input_shape or (224, 224, 3)
 
@@ -113,27 +116,53 @@ def build(
 def _check(
     architecture: Architecture,
     include_top: bool,
-    weights: Any,
-    input_shape: Sequence[int | None] | None,
     pooling: str | None,
     classes: int,
+    classifier_activation: Any,
+    weights: Any,
 ) -> None:
     name = architecture.name
     if pooling not in (None, "avg", "max"):
         raise UsageError(f'{name}: `pooling` must be None, "avg" or "max", not {pooling!r}')
-    if classes < 1:
-        raise UsageError(f"{name}: `classes` must be 1 or more, not {classes}")
-    if weights == "imagenet":
-        if name not in OFFICIAL:
+    if not isinstance(classes, int) or classes < 1:
+        raise UsageError(f"{name}: `classes` must be a whole number, 1 or more, not {classes!r}")
+    if weights is None:
+        return
+    if weights != "imagenet":
+        if not isinstance(weights, str | os.PathLike):
+            raise UsageError(f'{name}: `weights` must be None, "imagenet" or a path, not {weights!r}')
+        if not Path(weights).is_file():
             raise UsageError(
-                f"there are no official ImageNet weights for {name}; pass weights=None or a file "
-                f"(official ones exist for {', '.join(OFFICIAL)})"
+                f'{name}: `weights` must be None, "imagenet" or the path of a file; there is no file '
+                f"{os.fspath(weights)!r}"
             )
-        if include_top and classes != 1000:
-            raise UsageError(
-                f'{name}: with weights="imagenet" and include_top=True, `classes` must be 1000, not '
-                f"{classes}; use include_top=False and add your own classifier"
-            )
+        return
+    if name not in OFFICIAL:
+        raise UsageError(
+            f"there are no official ImageNet weights for {name}; pass weights=None or a file "
+            f"(official ones exist for {', '.join(OFFICIAL)})"
+        )
+    if include_top and classes != 1000:
+        raise UsageError(
+            f'{name}: with weights="imagenet" and include_top=True, `classes` must be 1000, not '
+            f"{classes}; use include_top=False and add your own classifier"
+        )
+    if include_top and classifier_activation not in (None, "softmax"):
+        raise UsageError(
+            f'{name}: the official weights were trained for `classifier_activation` "softmax" or None, '
+            f"not {classifier_activation!r}"
+        )
+
+
+def _check_input_shape(
+    architecture: Architecture,
+    include_top: bool,
+    input_tensor: Any,
+    input_shape: Sequence[int | None] | None,
+) -> None:
+    name = architecture.name
+    if input_tensor is not None and input_shape is None:
+        input_shape = tuple(input_tensor.shape[1:])
     if input_shape is None:
         return
     if len(input_shape) != 3 or input_shape[-1] != 3:

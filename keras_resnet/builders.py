@@ -23,6 +23,7 @@ from keras_resnet.layers import (
 )
 from keras_resnet.scanned import ScannedBlocks
 
+NHWC = "channels_last"  # whatever keras.config.image_data_format() says: all our layers and files are NHWC
 SCAN_FROM = 64  # identical blocks in a stage; fewer run faster unrolled and can be read layer by layer
 
 
@@ -93,14 +94,16 @@ def build_model(
     elif pooling is not None:
         x = _pool(pooling)(x)
 
-    inputs = image if input_tensor is None else keras.utils.get_source_inputs(image)
-    return keras.Model(inputs, x, name=name or architecture.name)
+    if input_tensor is not None:
+        sources = keras.utils.get_source_inputs(image)
+        image = sources[0] if len(sources) == 1 else sources
+    return keras.Model(image, x, name=name or architecture.name)
 
 
 def _pool(pooling: str) -> keras.layers.Layer:
     if pooling == "avg":
-        return layers.GlobalAveragePooling2D(name="avg_pool")
-    return layers.GlobalMaxPooling2D(name="max_pool")
+        return layers.GlobalAveragePooling2D(NHWC, name="avg_pool")
+    return layers.GlobalMaxPooling2D(NHWC, name="max_pool")
 
 
 def _conv(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
@@ -109,12 +112,13 @@ def _conv(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
     Keras' "same" pads strided layers on one side only; the two agree at stride 1.
     """
     if kernel > 1 and stride > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+        x = layers.ZeroPadding2D(kernel // 2, NHWC, name=f"{name}_pad")(x)
     return layers.Conv2D(
         filters,
         kernel,
         stride,
         padding="valid" if stride > 1 else "same",
+        data_format=NHWC,
         use_bias=False,
         kernel_initializer=he_normal(),
         name=name,
@@ -134,8 +138,8 @@ def _stem(architecture: Architecture, x: Any) -> Any:
     x = _batch_norm(x, "conv1_bn")
     x = layers.ReLU(name="conv1_relu")(x)
     if architecture.family == "imagenet":
-        x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # after ReLU, zeros never win the maximum
-        x = layers.MaxPooling2D(3, 2, name="pool1_pool")(x)
+        x = layers.ZeroPadding2D(1, NHWC, name="pool1_pad")(x)  # after ReLU, zeros never win the maximum
+        x = layers.MaxPooling2D(3, 2, data_format=NHWC, name="pool1_pool")(x)
     return x
 
 
@@ -152,7 +156,7 @@ def _stage(
     rest = stage.blocks - 1
     if scanned is None:
         scanned = rest >= SCAN_FROM
-    if scanned and rest > 0 and architecture.shortcut != "C":
+    if scanned and rest > 0:
         outputs = stage.filters * architecture.expansion
         convs = architecture.block_convs(stage.filters, outputs, 1)
         return ScannedBlocks(
@@ -161,6 +165,8 @@ def _stage(
             [conv.outputs for conv in convs],
             shortcut=architecture.shortcut is not None,
             remat=remat,
+            projection=architecture.shortcut == "C",
+            zero_init_residual=zero_init_residual and architecture.shortcut is not None,
             name=f"{stage.name}_blocks",
         )(x)
     for index in range(2, stage.blocks + 1):
@@ -200,16 +206,17 @@ def _vgg_body(architecture: Architecture, x: Any) -> Any:
                 stage.filters,
                 3,
                 padding="same",
+                data_format=NHWC,
                 activation="relu",
                 kernel_initializer=he_normal(),
                 name=f"{stage.name}_conv{index}",
             )(x)
-        x = layers.MaxPooling2D(2, 2, name=f"{stage.name}_pool")(x)
+        x = layers.MaxPooling2D(2, 2, data_format=NHWC, name=f"{stage.name}_pool")(x)
     return x
 
 
 def _vgg_head(x: Any) -> Any:
-    x = layers.Flatten(name="flatten")(x)
+    x = layers.Flatten(NHWC, name="flatten")(x)
     for name in ("fc1", "fc2"):
         x = layers.Dense(4096, activation="relu", kernel_initializer=he_normal(), name=name)(x)
     return x

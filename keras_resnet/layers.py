@@ -51,9 +51,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Same arguments, weights, outputs, gradients and moving averages as Keras' layer; on a CPU one
     training step of a residual network takes about two thirds of the time. Statistics and scales are
-    float32 whatever the activations are. Under a `tf.distribute` strategy each replica normalises with
-    its own statistics, as the paper's multi-GPU training did; `synchronized=True` asks for statistics
-    over all replicas (Keras' own path). Other backends use Keras' maths.
+    float32 whatever the activations are. Other backends use Keras' maths.
+
+    Under a `tf.distribute` strategy each replica normalises with its own statistics, as the paper's
+    multi-GPU training did, and keeps its own moving averages; saving writes those of the first replica, an
+    unbiased estimate without any traffic. `synchronized=True` asks for statistics over all replicas
+    (Keras' own path).
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -66,6 +69,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and not (self.synchronized or self.renorm)
             and self.scale
             and self.center
+            and self.compute_dtype in ("float32", "bfloat16", "float16")
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)
@@ -96,16 +100,23 @@ class InputNormalization(keras.layers.Layer):
     The subtraction is done in float32 whatever the compute type (bfloat16 has 8 bits of mantissa).
     """
 
-    def __init__(self, mean: Any = (0.0, 0.0, 0.0), std: Any = (1.0, 1.0, 1.0), **kwargs: Any):
+    def __init__(
+        self,
+        mean: Any = (0.0, 0.0, 0.0),
+        std: Any = (1.0, 1.0, 1.0),
+        shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(autocast=False, **kwargs)
-        self._mean = np.asarray(mean, np.float32)
-        self._std = np.asarray(std, np.float32)
+        mean, std = np.broadcast_arrays(np.asarray(mean, np.float32), np.asarray(std, np.float32))
+        self.shape = tuple(shape) if shape is not None else mean.shape
+        self._mean, self._std = np.broadcast_to(mean, self.shape), np.broadcast_to(std, self.shape)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the two weights."""
         for name, values in (("mean", self._mean), ("std", self._std)):
             weight = self.add_weight(
-                shape=values.shape, name=name, trainable=False, dtype="float32", autocast=False
+                shape=self.shape, name=name, trainable=False, dtype="float32", autocast=False
             )
             weight.assign(values)
             setattr(self, name, weight)
@@ -116,11 +127,12 @@ class InputNormalization(keras.layers.Layer):
         return ops.cast((pixels - self.mean) / self.std, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Shapes only matter here (the values are weights), but small arrays are kept readable."""
+        """Constructor arguments; of a mean image only the shape, for its values are saved as weights."""
         config = super().get_config()
         config.pop("autocast", None)
-        for name, values in (("mean", self._mean), ("std", self._std)):
-            config[name] = values.tolist() if values.ndim == 1 else np.zeros_like(values).tolist()
+        config["shape"] = list(self.shape)
+        if len(self.shape) == 1:
+            config |= {"mean": self._mean.tolist(), "std": self._std.tolist()}
         return config
 
 
@@ -135,6 +147,14 @@ class ZeroPaddingShortcut(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters = filters
         self.stride = stride
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Check the number of channels."""
+        channels = input_shape[-1]
+        if channels is None or channels > self.filters:
+            raise ValueError(
+                f"{self.name}: an input of {channels} channels cannot be padded to {self.filters}"
+            )
 
     def call(self, inputs: Any) -> Any:
         """Subsample and pad."""

@@ -131,10 +131,27 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
 
 
 def _derived_info(model: keras.Model, file: Path) -> ModelInfo:
-    architecture = ARCHITECTURES.get(model.name)
-    if architecture is None:
+    if model.name not in ARCHITECTURES:
         raise UserError(f"{file} holds a model named {model.name!r}, which is none of keras-resnet's")
+    architecture = _derived_architecture(model)
     image_size = model.input_shape[1] or architecture.default_image_size
     resize = image_size if architecture.family == "cifar" else round(image_size * 256 / 224)
     labels = tuple(str(index) for index in range(model.output_shape[-1]))
     return ModelInfo(architecture, labels, image_size, resize)
+
+
+def _derived_architecture(model: keras.Model) -> Architecture:
+    """The architecture of that name with the options that the model's layers show."""
+    architecture = ARCHITECTURES[model.name]
+    layers = {layer.name: layer for layer in model.layers}
+    if architecture.shortcut is not None:
+        every = any(
+            "conv2_block2_shortcut_conv" in name or getattr(layer, "projection", False)
+            for name, layer in layers.items()
+        )
+        grows = "conv3_block1_shortcut_conv" in layers
+        architecture = replace(architecture, shortcut="C" if every else "B" if grows else "A")
+    if architecture.block == "bottleneck":
+        stride = layers["conv3_block1_conv1"].strides[0]
+        architecture = replace(architecture, downsample="1x1" if stride == 2 else "3x3")
+    return architecture

@@ -23,31 +23,39 @@ def features(model: keras.Model) -> keras.Model:
     for layer in model.layers:
         stage = stage_of(layer.name)
         if stage is not None and not layer.name.endswith("_pool"):
-            outputs[f"C{stage}"] = layer.output
-    outputs.pop("C1", None) if any(layer.name == "conv1_conv" for layer in model.layers) else None
+            outputs[f"C{stage}"] = layer.output  # the stage's last layer wins
     if not outputs:
         raise UsageError(f"{model.name} has no stages named conv2_… or block1_…; is it one of ours?")
-    return keras.Model(model.inputs, outputs, name=f"{model.name}_features")
+    if _is_residual(model):
+        del outputs["C1"]  # the stem; detectors start at C2
+    return keras.Model(model.input, outputs, name=f"{model.name}_features")
 
 
 def freeze(model: keras.Model, through: str) -> None:
-    """Stop training of every layer up to and including a stage ("conv1" … "conv5"), in place.
+    """Stop training of every layer up to and including a stage, in place.
 
     Frozen batch normalisation also runs with its moving averages, as fine-tuning wants it.
+
+    Args:
+        model: one of our networks.
+        through: "conv1" … "conv5", for VGG "block1" … "block5".
 
     Raises:
         ValueError: the model has no such stage.
     """
     stages = sorted({s for layer in model.layers if (s := stage_of(layer.name)) is not None})
-    wanted = through[-1:]
-    if not wanted.isdigit() or int(wanted) not in stages:
-        prefix = "conv" if any(layer.name == "conv1_conv" for layer in model.layers) else "block"
-        known = ", ".join(f"{prefix}{stage}" for stage in stages)
-        raise UsageError(f"{model.name} has no stage {through!r}; choose one of {known}")
+    names = {f"{'conv' if _is_residual(model) else 'block'}{stage}": stage for stage in stages}
+    if through not in names:
+        raise UsageError(f"{model.name} has no stage {through!r}; choose one of {', '.join(names)}")
     for layer in model.layers:
         stage = stage_of(layer.name)
-        if stage is not None and stage <= int(wanted):
+        if stage is not None and stage <= names[through]:
             layer.trainable = False
+
+
+def _is_residual(model: keras.Model) -> bool:
+    """Whether the stages are called conv1 … conv5 (residual and plain networks) or block1 … (VGG)."""
+    return any(layer.name == "conv1_conv" for layer in model.layers)
 
 
 def stage_of(layer_name: str) -> int | None:

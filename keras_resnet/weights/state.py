@@ -1,0 +1,108 @@
+"""A network's weights as plain arrays by neutral names, however the network is built.
+
+A state is a dict from "<layer name>/<weight>" to an array, always in unrolled form: block 3 of a scanned
+stage is `conv2_block3_conv1/kernel` as in an unrolled one. All weight formats are mappings between their
+names and these; scanned and unrolled networks convert into each other by `set_state(scanned, get_state(unrolled))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_resnet.errors import UserError
+from keras_resnet.scanned import ScannedBlocks
+
+State = dict[str, np.ndarray]
+
+_SHOWN = 12  # names listed in an error before "and N more"
+
+
+def get_state(model: keras.Model, values: Mapping[str, np.ndarray] | None = None) -> State:
+    """The model's weights by neutral name, float32 as they are.
+
+    Args:
+        model: any network of keras-resnet (layers without weights and layers added by others are fine).
+        values: arrays by variable path to name in the same way instead of the weights themselves, for
+            example gradients; variables that are missing in it are left out.
+    """
+    state = {}
+    for name, variable, block in _variables(model):
+        if values is not None and variable.path not in values:
+            continue
+        array = np.asarray(variable.numpy() if values is None else values[variable.path])
+        state[name] = array if block is None else array[block]
+    return state
+
+
+def set_state(model: keras.Model, state: Mapping[str, np.ndarray], strict: bool = True) -> None:
+    """Assign `state` to the model's weights.
+
+    Args:
+        model: a network of keras-resnet, scanned or not.
+        state: arrays by neutral name.
+        strict: every weight of the model must be in `state`, and nothing else; otherwise only shapes must
+            agree, and weights that are not in `state` stay as they are.
+
+    Raises:
+        UserError: tensors are missing, surplus or of another shape; all are listed, nothing is assigned.
+    """
+    wanted = {name: (variable, block) for name, variable, block in _variables(model)}
+    missing = [name for name in wanted if name not in state] if strict else []
+    surplus = [name for name in state if name not in wanted] if strict else []
+    misshapen = []
+    for name, (variable, block) in wanted.items():
+        shape = tuple(variable.shape) if block is None else tuple(variable.shape)[1:]
+        if name in state and tuple(state[name].shape) != shape:
+            misshapen.append(f"{name} {_size(state[name].shape)} instead of {_size(shape)}")
+    check_names(f"the weights do not fit {model.name}", missing, surplus, misshapen)
+
+    stacks: dict[str, np.ndarray] = {}
+    for name, (variable, block) in wanted.items():
+        if name not in state:
+            continue
+        if block is None:
+            variable.assign(state[name])
+        else:
+            stack = stacks.setdefault(variable.path, np.array(variable.numpy()))
+            stack[block] = state[name]
+    for _, (variable, block) in wanted.items():
+        if block == 0 and variable.path in stacks:
+            variable.assign(stacks[variable.path])
+
+
+def check_names(
+    what: str, missing: Sequence[str], surplus: Sequence[str], misshapen: Sequence[str] = ()
+) -> None:
+    """Raise one UserError that lists all of them by name, if there are any."""
+    kinds = (("missing", missing), ("surplus", surplus), ("of another shape", misshapen))
+    problems = [f"{kind}: {_listed(names)}" for kind, names in kinds if names]
+    if problems:
+        raise UserError(f"{what}; {'; '.join(problems)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def _size(shape: Any) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _variables(model: keras.Model) -> Iterator[tuple[str, Any, int | None]]:
+    """(neutral name, variable, index along the stacked axis or None) of every weight."""
+    for layer in model.layers:
+        if isinstance(layer, ScannedBlocks):
+            stage = layer.name.removesuffix("_blocks")
+            for block in range(layer.blocks):
+                for name, variable in layer.stacked_weights().items():
+                    yield f"{stage}_block{block + 2}_{name}", variable, block
+        elif isinstance(layer, keras.Model):
+            yield from _variables(layer)
+        else:
+            for variable in layer.weights:
+                yield f"{layer.name}/{variable.name}", variable, None

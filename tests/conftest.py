@@ -1,0 +1,21 @@
+"""What every test needs: a quiet TensorFlow, and the shared data where it is present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that lies beside the repository; tests that need it skip where it is missing."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the data in {folder.relative_to(REPOSITORY.parent)} beside the repository")
+    return folder

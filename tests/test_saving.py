@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet
+from keras_resnet.architectures import get_architecture
+from keras_resnet.builders import build_model
+from keras_resnet.errors import UserError
+from keras_resnet.saving import ModelInfo, load_model, save_model
+
+tf = pytest.importorskip("tensorflow")
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = keras_resnet.ResNet20(weights=None, classes=3, input_shape=(32, 32, 3))
+    kernel = model.get_layer("predictions").kernel
+    kernel.assign(kernel * 0.01)  # probabilities that are neither 0 nor 1
+    return model
+
+
+@pytest.fixture(scope="module")
+def info():
+    return ModelInfo(
+        get_architecture("resnet20", "A"),
+        ("cat", "dog", "Ωmega"),
+        32,
+        36,
+        "some/data",
+        "cifar",
+        {"error": 8.5},
+    )
+
+
+def test_a_saved_model_comes_back_with_all_it_knew(model, info, tmp_path):
+    path = save_model(model, info, tmp_path / "new" / "model.keras")
+    loaded = load_model(path)
+    assert loaded.info == info
+    np.testing.assert_array_equal(loaded.model(PIXELS), model(PIXELS))
+    assert [child.name for child in path.parent.iterdir()] == ["model.keras"]
+    np.testing.assert_array_equal(keras_resnet.load(path)(PIXELS), model(PIXELS))
+
+
+def test_every_variant_survives_json():
+    for name, shortcut, downsample in (
+        ("resnet50", "C", "3x3"),
+        ("plain20", None, None),
+        ("vgg16", None, None),
+    ):
+        info = ModelInfo(get_architecture(name, shortcut, downsample), ("a",), 224, 256)
+        assert ModelInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+
+
+def test_keras_itself_loads_the_file_once_the_package_is_imported(model, info, tmp_path):
+    """In both orders of import, and without anything else of the package being used."""
+    path = save_model(model, info, tmp_path / "model.keras")
+    scanned = replace(info.architecture, stages=tuple(replace(s, blocks=3) for s in info.architecture.stages))
+    build_model(scanned, scanned=True, input_shape=(32, 32, 3)).save(tmp_path / "scanned.keras")
+    for order in ("import keras, keras_resnet", "import keras_resnet, keras"):
+        code = (
+            f"{order}\n"
+            "import sys, numpy as np\n"
+            "keras.saving.load_model(sys.argv[2])\n"
+            "print(float(keras.saving.load_model(sys.argv[1])(np.zeros((1, 32, 32, 3), 'uint8'))[0, 0]))"
+        )
+        command = [sys.executable, "-c", code, str(path), str(tmp_path / "scanned.keras")]
+        output = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert output.returncode == 0, output.stderr[-2000:]
+        expected = float(model(np.zeros((1, 32, 32, 3), "uint8"))[0, 0])
+        assert float(output.stdout) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_file_that_keras_wrote_has_its_description_derived(model, tmp_path):
+    model.save(tmp_path / "plain.keras")
+    info = load_model(tmp_path / "plain.keras").info
+    assert info.architecture.name == "resnet20"
+    assert (info.label_names, info.image_size, info.resize) == (("0", "1", "2"), 32, 32)
+
+
+def test_the_description_is_derived_with_the_shortcut_option_that_the_model_has(tmp_path):
+    for shortcut in "ABC":
+        built = keras_resnet.ResNet20(shortcut=shortcut)
+        built.save(tmp_path / "model.keras")
+        assert load_model(tmp_path / "model.keras").info.architecture.shortcut == shortcut
+    for downsample in ("1x1", "3x3"):
+        architecture = get_architecture("resnet50", None, downsample)
+        small = replace(architecture, stages=tuple(replace(stage, blocks=1) for stage in architecture.stages))
+        build_model(small).save(tmp_path / "model.keras")
+        assert load_model(tmp_path / "model.keras").info.architecture.downsample == downsample
+
+
+def test_a_run_folder(model, info, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match=r"no model\.keras yet"):
+        keras_resnet.load(tmp_path)
+    save_model(model, info, tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras_resnet.load(tmp_path)(PIXELS), model(PIXELS))
+
+
+@pytest.mark.parametrize("layout", ["model", "model/1"])
+def test_an_exported_saved_model(model, tmp_path, layout):
+    module = tf.Module()
+    module.model = model
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8, "images")])
+    def serve(images):
+        return {"probabilities": module.model(images)}
+
+    tf.saved_model.save(module, str(tmp_path / layout), signatures={"serving_default": serve})
+    loaded = keras_resnet.load(tmp_path / "model")
+    assert isinstance(loaded, keras.Model) and loaded.name == "model"
+    assert loaded.input_shape == (None, 32, 32, 3) and loaded.output_shape == (None, 3)
+    assert loaded.trainable_variables == []
+    np.testing.assert_allclose(loaded(PIXELS), model(PIXELS), rtol=1e-4)
+    np.testing.assert_allclose(loaded.predict(PIXELS, verbose=0), model(PIXELS), rtol=1e-4)
+
+
+def test_the_newest_version_is_loaded(tmp_path):
+    from keras_resnet.loading import saved_model_folder
+
+    for version in ("9", "10", "notes"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "saved_model.pb").touch()
+    (tmp_path / "11").mkdir()
+    assert saved_model_folder(tmp_path) == tmp_path / "10"
+    with pytest.raises(UserError, match="as a SavedModel"):
+        keras_resnet.load(tmp_path)
+
+
+def test_what_cannot_be_loaded_is_explained(tmp_path):
+    (tmp_path / "torch.pth").write_bytes(b"\x80\x02nothing")
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("a.txt", "b")
+    foreign = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="mlp")
+    foreign.save(tmp_path / "foreign.keras")
+    for name, words in (
+        ("missing.keras", "no model at"),
+        ("torch.pth", "import-weights"),
+        ("other.keras", "cannot read"),
+        ("foreign.keras", "none of keras-resnet's"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            load_model(tmp_path / name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_failed_save_leaves_the_old_file(model, info, tmp_path, monkeypatch):
+    path = save_model(model, info, tmp_path / "model.keras")
+    before = path.read_bytes()
+
+    def full(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        save_model(model, info, path)
+    assert path.read_bytes() == before
+    assert [child.name for child in tmp_path.iterdir()] == ["model.keras"]
