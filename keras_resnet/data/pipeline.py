@@ -116,7 +116,7 @@ def training_batches(
         images, labels = load(indices, draws)
         if view.name == "pad-crop":
             offsets, mirror = cifar.pad_crop_offsets(draws, view.padding, view.flip)
-            images = cifar.pad_crop(images, offsets, mirror, means)
+            images = cifar.pad_crop(images, offsets, mirror, view.padding, means)
         elif view.name == "center" and view.flip:
             images = tf.where(draws[:, 2, None, None, None] < 0.5, images[:, :, ::-1], images)
         if view.color:

@@ -171,7 +171,7 @@ def train_square_of_file(contents: tf.Tensor, view: TrainView, draws: tf.Tensor)
     """As `train_square`, from an image file's bytes, of which only the window is decoded."""
     height, width = tf.unstack(decode.image_shape(contents))
     window = train_window(height, width, view, draws)
-    return _finish(decode.decode_window(contents, window, accurate=view.antialias), view, draws)
+    return _finish(decode.decode_window(contents, window, view.image_size), view, draws)
 
 
 def train_window(height: tf.Tensor, width: tf.Tensor, view: TrainView, draws: tf.Tensor) -> tf.Tensor:
@@ -187,8 +187,11 @@ def _finish(window: tf.Tensor, view: TrainView, draws: tf.Tensor) -> tf.Tensor:
         zero = tf.zeros([2], tf.int32)
         square = imagenet.resize_window(window, tf.constant(size), zero, size)
     else:
-        square = imagenet.to_uint8(tf.image.resize(window, size))
+        # Between its neighbours a value needs no clipping, only rounding.
+        square = tf.cast(tf.image.resize(window, size) + 0.5, tf.uint8)
     if view.flip:
-        square = tf.cond(draws[2] < 0.5, lambda: square[:, ::-1], lambda: square)
+        # `tf.reverse` has a fast path for pixels of three channels; a slice `[:, ::-1]` takes 20
+        # times as long, as much as the whole resize.
+        square = tf.cond(draws[2] < 0.5, lambda: tf.reverse(square, [1]), lambda: square)
     square.set_shape([*size, 3])
     return square
