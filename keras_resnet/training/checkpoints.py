@@ -42,7 +42,7 @@ def save_checkpoint(workdir: Path, checkpoint: Checkpoint, *, keep: int = 2, bes
     """
     folder = workdir / FOLDER
     metadata = {"step": str(checkpoint.step), "state": json.dumps(dict(checkpoint.state))}
-    arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in checkpoint.arrays.items()}
     path = folder / f"step-{checkpoint.step:09d}.safetensors"
     data = save(arrays, metadata)
     write_atomically(path, data)

@@ -122,6 +122,10 @@ class Engine:
             gradients = [gradient / scale for gradient in gradients]
             wanted = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
             self.loss_scale.update(wanted)
+        else:
+            # Fused kernels' ReLU can turn NaN into 0, and the loss stays finite; the gradients tell.
+            finite = tf.math.is_finite(tf.reduce_sum(gradients[0]))
+            loss = tf.where(finite, loss, float("nan"))
         self.optimizer.apply(gradients, rate, wanted)
         if self.average:
             self.average.update(step)

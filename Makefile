@@ -1,0 +1,47 @@
+# Everything happens in .venv; the first command of a fresh checkout creates it.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+DEMO_FLAGS ?=
+
+.PHONY: demo test test-peers lint bench clean
+
+.venv/bin/pip:
+	@test -n "$(PYTHON)" || { echo "keras-resnet needs Python 3.11 or 3.12; name one with make PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+
+.venv/.demo: .venv/bin/pip pyproject.toml setup.py
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/.test: .venv/bin/pip pyproject.toml setup.py
+	$(BIN)/pip install --quiet --editable '.[dev,serve]'
+	@touch $@ .venv/.demo
+
+.venv/.peers: .venv/.test
+	$(BIN)/pip install --quiet --editable '.[dev,serve,convert,peers]'
+	@touch $@
+
+demo: .venv/.demo  ## train, evaluate, export and predict on the digits that scikit-learn ships
+	$(BIN)/keras-resnet train --depth 20 --workdir runs/demo $(DEMO_FLAGS)
+	$(BIN)/keras-resnet evaluate runs/demo --split test
+	$(BIN)/keras-resnet export runs/demo --output exports/demo
+	$(BIN)/keras-resnet data samples digits runs/demo/samples --split test --count 5
+	$(BIN)/keras-resnet predict exports/demo runs/demo/samples --top 3
+	@echo
+	@echo "run:     runs/demo     (run.json, history.csv, checkpoints, model.keras)"
+	@echo "export:  exports/demo  (a SavedModel for TensorFlow Serving)"
+	@echo "samples: runs/demo/samples"
+
+test: .venv/.test  ## the tests, without the peers that parity is tested against
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not peers"
+
+test-peers: .venv/.peers  ## the parity tests: torch, torchvision, timm, OpenVINO, onnxruntime, LiteRT, JAX
+	$(BIN)/pytest -m peers -rs
+
+clean:
+	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
