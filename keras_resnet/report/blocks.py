@@ -1,0 +1,91 @@
+"""What a page consists of, whatever it is written as: sections of paragraphs, tables, plots and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Plain text; `emphasis` sets it off as the answer to the section's question."""
+
+    text: str
+    emphasis: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain text under a header; columns of numbers are set to the right."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing as SVG. What it draws in `plots.INK` takes the page's text colour, light or dark.
+
+    `name` is that of its file where it is written as one.
+    """
+
+    svg: str
+    caption: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small image, PNG bytes, with a line below it."""
+
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Small pictures side by side; `name` is that of their files where they are written as files."""
+
+    pictures: Sequence[Picture]
+    name: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Commands or other text in a fixed-width font."""
+
+    text: str
+
+
+Block: TypeAlias = Paragraph | Table | Plot | Gallery | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what follows it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report; `subtitle` says what of and when."""
+
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is set to the right: 8.75, 1,202, 8.75 ± 0.16, 12 %, −, or empty."""
+    kept = text.translate(str.maketrans("", "", " ,.±%×-−–+"))
+    return not kept or kept.isdigit()
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """For each column whether all its cells are numbers."""
+    return [all(is_number(row[i]) for row in table.rows) for i in range(len(table.header))]

@@ -1,0 +1,102 @@
+"""A page as one HTML file without anything outside it: for a phone or a screen, light or dark."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from keras_resnet.report.blocks import Block, Code, Gallery, Page, Paragraph, Plot, Table, numeric_columns
+from keras_resnet.report.plots import INK
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --paper: #ffffff; --line: #d8dee4;
+  --shade: #f4f6f8; --accent: #0a58ca; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa5b1; --paper: #14181d;
+  --line: #343b43; --shade: #1d232a; --accent: #6cb0ff; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 60rem; padding: 1.25rem 1rem 4rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.5rem 0 0.25rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 0.75rem; padding-bottom: 0.3rem;
+  border-bottom: 1px solid var(--line); }
+p { margin: 0.6rem 0; overflow-wrap: anywhere; }
+.subtitle, figcaption, caption { color: var(--soft); font-size: 0.9rem; }
+.answer { border-left: 4px solid var(--accent); background: var(--shade); padding: 0.6rem 0.9rem; }
+nav { display: flex; flex-wrap: wrap; gap: 0.3rem 1rem; margin: 1rem 0; font-size: 0.95rem; }
+a { color: var(--accent); }
+.scroll { overflow-x: auto; margin: 0.9rem 0; }
+table { border-collapse: collapse; font-size: 0.92rem; min-width: 50%; }
+caption { text-align: left; padding: 0 0 0.4rem; }
+th, td { padding: 0.32rem 0.75rem 0.32rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+th { font-weight: 600; }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+figure { margin: 1rem 0; }
+figure svg { display: block; width: 100%; height: auto; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: 0.8rem; }
+.gallery figure { margin: 0; }
+.gallery img { width: 100%; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated;
+  border: 1px solid var(--line); border-radius: 4px; background: var(--shade); }
+.gallery figcaption { font-size: 0.8rem; line-height: 1.3; }
+pre { background: var(--shade); padding: 0.7rem 0.9rem; overflow-x: auto; font-size: 0.85rem;
+  border-radius: 4px; }
+"""
+
+
+def render_html(page: Page) -> str:
+    """The page as an HTML document; it loads nothing and runs no script."""
+    links = "".join(f'<a href="#s{i}">{escape(section.title)}</a>' for i, section in enumerate(page.sections))
+    body = "".join(
+        f'<section><h2 id="s{i}">{escape(section.title)}</h2>{"".join(map(_block, section.blocks))}</section>'
+        for i, section in enumerate(page.sections)
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(page.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f'<h1>{escape(page.title)}</h1>\n<p class="subtitle">{escape(page.subtitle)}</p>\n'
+        f"<nav>{links}</nav>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Paragraph):
+        mark = ' class="answer"' if block.emphasis else ""
+        return f"<p{mark}>{escape(block.text)}</p>\n"
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Plot):
+        svg = block.svg.replace(INK, "var(--ink)")
+        return f"<figure>{svg}<figcaption>{escape(block.caption)}</figcaption></figure>\n"
+    if isinstance(block, Gallery):
+        return _gallery(block)
+    assert isinstance(block, Code)
+    return f"<pre>{escape(block.text)}</pre>\n"
+
+
+def _table(table: Table) -> str:
+    marks = [' class="n"' if number else "" for number in numeric_columns(table)]
+
+    def row(cells: object, tag: str) -> str:
+        inside = zip(marks, cells, strict=True)  # type: ignore[call-overload]
+        return (
+            "<tr>" + "".join(f"<{tag}{mark}>{escape(str(cell))}</{tag}>" for mark, cell in inside) + "</tr>"
+        )
+
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    rows = "\n".join(row(cells, "td") for cells in table.rows)
+    return (
+        f'<div class="scroll"><table>{caption}<thead>{row(table.header, "th")}</thead>\n'
+        f"<tbody>{rows}</tbody></table></div>\n"
+    )
+
+
+def _gallery(gallery: Gallery) -> str:
+    items = "".join(
+        f'<figure><img alt="{escape(picture.caption)}" '
+        f'src="data:image/png;base64,{base64.b64encode(picture.png).decode()}">'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+        for picture in gallery.pictures
+    )
+    caption = f'<p class="subtitle">{escape(gallery.caption)}</p>' if gallery.caption else ""
+    return f'{caption}<div class="gallery">{items}</div>\n'

@@ -1,0 +1,51 @@
+"""A page as Markdown, with its drawings and pictures as files in a folder beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keras_resnet.report.blocks import Block, Code, Gallery, Page, Paragraph, Plot, Table, numeric_columns
+from keras_resnet.report.plots import INK
+
+_INK_ON_ANY_PAPER = "#7a828a"  # grey: readable on white and on black, for the file cannot know
+
+
+def render_markdown(page: Page, folder: Path, prefix: str) -> str:
+    """The page's text; its images are written to `folder` and linked to as `prefix/NAME`."""
+    parts = [f"# {page.title}", page.subtitle]
+    for section in page.sections:
+        parts.append(f"## {section.title}")
+        parts += [_block(block, folder, prefix) for block in section.blocks]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block, folder: Path, prefix: str) -> str:
+    if isinstance(block, Paragraph):
+        return f"**{block.text}**" if block.emphasis else block.text
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Plot):
+        svg = block.svg.replace(INK, _INK_ON_ANY_PAPER)
+        _write(folder / f"{block.name}.svg", svg.encode())
+        return f"![{block.caption}]({prefix}/{block.name}.svg)\n\n{block.caption}"
+    if isinstance(block, Gallery):
+        lines = [block.caption, ""] if block.caption else []
+        for number, picture in enumerate(block.pictures):
+            name = f"{block.name}-{number + 1}.png"
+            _write(folder / name, picture.png)
+            lines.append(f"- ![]({prefix}/{name}) {picture.caption}")
+        return "\n".join(lines)
+    assert isinstance(block, Code)
+    return f"```\n{block.text}\n```"
+
+
+def _table(table: Table) -> str:
+    rules = ["--:" if number else ":--" for number in numeric_columns(table)]
+    rows = [table.header, rules, *table.rows]
+    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([*([table.caption, ""] if table.caption else []), *lines])
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
