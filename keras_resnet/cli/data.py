@@ -84,3 +84,24 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
 
     pack(open_dataset(dataset, data_dir=data_dir), output, shards=shards, workers=workers)
     click.echo(output)
+
+
+@data.command("samples")
+@click.argument("dataset")
+@click.argument("output")
+@data_dir_option
+@click.option("--split", default="test", show_default=True)
+@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True)
+def samples_command(dataset: str, output: str, data_dir: str | None, split: str, count: int) -> None:
+    """Write a few images of DATASET as PNG files named LABEL-INDEX.png to the folder OUTPUT.
+
+    \b
+    Example:
+      keras-resnet data samples digits samples/ --count 10
+    """
+    start_tensorflow()
+    from keras_resnet.data.samples import write_samples
+    from keras_resnet.data.sources import open_dataset
+
+    for path in write_samples(open_dataset(dataset, data_dir=data_dir), split, output, count):
+        click.echo(str(path))

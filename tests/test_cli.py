@@ -1,0 +1,237 @@
+"""The commands as a user types them: answers, exit codes, one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from keras_resnet.cli import main
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.stdout, result.stderr
+
+
+def one_line(*arguments: str, code: int = 1) -> str:
+    """The message of a command that fails; it must be one line, and the last thing said."""
+    stdout, stderr = run(*arguments, code=code)
+    assert stdout == ""
+    errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1 and stderr.rstrip().endswith(errors[0]), stderr
+    return errors[0]
+
+
+def make_folder(root: Path, splits: dict[str, dict[str, int]], side: int = 16) -> Path:
+    rng = np.random.default_rng(0)
+    for split, classes in splits.items():
+        for name, count in classes.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 255, (side, side, 3), "uint8")
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    run("train", "--depth", "20", "--image-size", "16", "--epochs", "2", "--workdir", workdir)
+    return workdir
+
+
+def in_new_process(*arguments: str, **options) -> subprocess.CompletedProcess:
+    program = [sys.executable, "-c", "from keras_resnet.cli import main; main()", *arguments]
+    return subprocess.run(program, capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["models"], ["recipes"], ["train", "--help"]])
+def test_answers_that_need_no_tensorflow_do_not_import_it(arguments):
+    program = "import sys; sys.argv = ['keras-resnet', *sys.argv[1:]]; from keras_resnet.cli import main\n"
+    program += (
+        "try:\n    main()\nfinally:\n    assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def commands(group=main, prefix=()):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*prefix, name))
+        else:
+            yield (*prefix, name)
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(command):
+    stdout, _ = run(*command, "--help")
+    assert f"keras-resnet {' '.join(command)}" in stdout.split("Options:")[0].split("\n", 1)[1]
+
+
+def test_models_is_the_contracts_table():
+    rows = json.loads(run("models", "--json")[0])
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["resnet50"]["parameters"] == 25_557_032
+    keys = ["name", "depth", "family", "shortcut", "parameters", "multiply_adds", "paper_multiply_adds"]
+    assert list(by_name["vgg19"]) == keys
+    table = run("models")[0]
+    assert all(name in table for name in by_name) and "25,557,032" in table
+
+
+def test_the_checkouts_cli_is_the_same_program():
+    result = subprocess.run(
+        [sys.executable, "cli.py", "models", "--json"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert json.loads(result.stdout) == json.loads(run("models", "--json")[0])
+
+
+def test_train_evaluate_export_predict(trained, tmp_path):
+    evaluation = json.loads(run("evaluate", trained, "--json")[0])
+    assert evaluation["images"] == 300 and evaluation["skipped"] == 0 and evaluation["views"] == "single"
+    assert 0 <= evaluation["top5_error"] <= evaluation["top1_error"] <= 100
+
+    export = json.loads(run("export", trained, "--output", tmp_path / "export", "--json")[0])
+    assert (tmp_path / "export" / "1" / "saved_model.pb").exists()
+    assert export["format"] == "saved_model"
+    exported = json.loads(run("evaluate", tmp_path / "export", "--dataset", "digits", "--json")[0])
+    assert exported["top1_error"] == evaluation["top1_error"]
+
+    written = run("data", "samples", "digits", tmp_path / "samples", "--count", "3")[0].split()
+    rows = json.loads(run("predict", tmp_path / "export", *written, "--top", "2", "--json")[0])
+    assert [row["image"] for row in rows] == written
+    assert all(len(row["top"]) == 2 and set(row["top"][0]) == {"label", "probability"} for row in rows)
+    from_run = json.loads(run("predict", trained, *written, "--top", "2", "--json")[0])
+    for ours, theirs in zip(rows, from_run, strict=True):
+        assert ours["top"][0]["label"] == theirs["top"][0]["label"]
+
+
+def test_the_export_needs_nothing_but_tensorflow(trained, tmp_path):
+    run("export", trained, "--output", tmp_path / "export")
+    path = run("data", "samples", "digits", tmp_path / "samples", "--count", "1")[0].strip()
+    program = f"""
+import sys, tensorflow as tf
+loaded = tf.saved_model.load({str(tmp_path / "export" / "1")!r})
+data = open({path!r}, "rb").read()
+answer = loaded.signatures["classify_bytes"](tf.constant([data]))
+assert abs(float(tf.reduce_sum(answer["probabilities"])) - 1) < 1e-3
+assert answer["top_labels"].shape[0] == 1 and "keras_resnet" not in sys.modules
+print(answer["top_labels"][0, 0].numpy().decode())
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    expected = json.loads(run("predict", trained, path, "--json")[0])[0]["top"][0]["label"]
+    assert result.stdout.strip() == expected
+
+
+def test_an_imagenet_network_trains_on_the_digits_and_says_so(tmp_path):
+    _, stderr = run(
+        "train", "--depth", "50", "--steps", "2", "--batch-size", "8", "--workdir", tmp_path / "r"
+    )
+    assert "digits" in stderr and "--dataset" in stderr
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["settings"]["network"] == "resnet50"
+
+
+def test_class_folders_train_too(tmp_path):
+    data = make_folder(tmp_path / "data", {"train": {"b": 8, "a": 8}, "test": {"a": 2, "b": 2}})
+    run(
+        "train",
+        "--depth",
+        "20",
+        "--dataset",
+        data,
+        "--steps",
+        "2",
+        "--batch-size",
+        "4",
+        "--workdir",
+        tmp_path / "r",
+    )
+    result = json.loads(run("evaluate", tmp_path / "r", "--json")[0])
+    assert result["images"] == 4 and result["label_names"] == ["a", "b"]
+
+
+def test_the_terminal_is_kept_clean(tmp_path):
+    result = in_new_process("evaluate", str(tmp_path / "nothing"))
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.splitlines() == [
+        f"Error: no model at {tmp_path / 'nothing'}: expected a run folder, a .keras file or an exported SavedModel"
+    ]
+
+
+def test_help_is_quick():
+    began = time.perf_counter()
+    assert in_new_process("--help").returncode == 0
+    assert time.perf_counter() - began < 3  # 0.2 s on a quiet machine; TensorFlow alone would take longer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "--depth", "21"], 2, "choose one of 18, 20, 32, 34"),
+        (["train", "--depth", "50", "--plain"], 2, "no plain network of depth 50"),
+        (["train", "--depth", "20", "--plain", "--shortcut", "A"], 2, "has no shortcuts"),
+        (["train", "--depth", "20", "--downsample", "3x3"], 2, "no bottlenecks"),
+        (["train", "--depth", "20", "--recipe", "magic"], 2, "unknown recipe 'magic'"),
+        (["train", "--depth", "20", "--dataset", "nosuchdata"], 2, "nosuchdata"),
+        (["train", "--depth", "20", "--devices", "many"], 2, "cpu:K"),
+        (["train", "--depth", "20", "--devices", "cpu:1", "--batch-size", "0"], 2, "batch size"),
+        (["predict", "nothing.keras", "image.png"], 1, "no model at nothing.keras"),
+        (["export", "nothing.keras"], 1, "no model at nothing.keras"),
+        (["ensemble", "nothing.npz"], 1, "nothing.npz"),
+        (["import-weights", "nothing.pth", "--name", "resnet50"], 1, "nothing.pth"),
+        (["import-weights", "nothing.pth", "--name", "resnet51"], 2, "resnet51"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_are_one_line(arguments, code, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in one_line(*arguments, code=code)
+
+
+def test_more_devices_than_images_in_a_batch():
+    result = in_new_process("train", "--depth", "20", "--devices", "cpu:2", "--batch-size", "1")
+    assert result.returncode == 2
+    assert "smaller than the number of devices" in result.stderr.splitlines()[-1]
+
+
+def test_folders_that_cannot_be_trained_on(tmp_path):
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    assert "class" in one_line("train", "--depth", "20", "--dataset", tmp_path / "empty")
+    hollow = make_folder(tmp_path / "hollow", {"train": {"a": 3, "b": 0}, "test": {"a": 1, "b": 1}})
+    assert "b" in one_line("train", "--depth", "20", "--dataset", hollow)
+    other = make_folder(tmp_path / "other", {"train": {"a": 3, "b": 3}, "test": {"a": 1, "c": 1}})
+    message = one_line("train", "--depth", "20", "--dataset", other)
+    assert "b" in message and "c" in message
+
+
+def test_a_file_that_is_no_image(trained, tmp_path):
+    text = tmp_path / "notes.png"
+    text.write_text("not an image")
+    assert str(text) in one_line("predict", trained, text)
+
+
+def test_a_work_folder_of_another_network_or_number_of_classes(trained, tmp_path):
+    same = ["--image-size", "16", "--epochs", "2", "--workdir", trained]
+    assert "network: resnet20 there, resnet32 now" in one_line("train", "--depth", "32", *same)
+    data = make_folder(tmp_path / "data", {"train": {"a": 8, "b": 8}, "test": {"a": 1, "b": 1}})
+    assert "dataset: digits there" in one_line("train", "--depth", "20", "--dataset", data, *same)
+    assert "10 classes" in one_line("evaluate", trained, "--dataset", data)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = in_new_process("evaluate", str(tmp_path / "nothing"), "--debug")
+    assert result.returncode == 1 and "Traceback" in result.stderr
