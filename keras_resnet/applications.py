@@ -24,10 +24,7 @@ from keras_resnet.architectures import (
 )
 from keras_resnet.builders import build_model
 from keras_resnet.errors import UsageError
-
-# ImageNet's channel means and deviations (RGB, 0…255), the ones that torchvision and timm use.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+from keras_resnet.imagenet import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD
 
 # Networks for which official ImageNet weights exist (weights/hub.py knows the files).
 OFFICIAL = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16", "vgg19")
@@ -56,7 +53,8 @@ def build(
         name: one of `keras_resnet.architectures.ARCHITECTURES`.
         include_top: with the classifier at the end.
         weights: None for He initialisation, "imagenet" for the official weights (the default where
-            there are any), or the path of a weights file (`.weights.h5`, `.keras`, `.safetensors`).
+            there are any), or the path of a weights file of any kind that `weights.import_weights` reads,
+            or of one of our own (`.keras`, `.weights.h5`).
         input_tensor: a Keras tensor to build upon.
         input_shape: (H, W, 3); sides may be None, which is the default, except for VGG with its top.
         pooling: without top: None (feature map), "avg" or "max".
@@ -88,12 +86,13 @@ def build(
     if input_tensor is None and architecture.block == "vgg" and include_top:
         input_shape = input_shape or (224, 224, 3)
 
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
     if weights == "imagenet":
         from keras_resnet.weights.hub import official_weights
 
-        official = official_weights(architecture)
-        mean, std = official.mean, official.std
+        official = official_weights(architecture, include_top)
+        mean, std, weights = official.mean, official.std, official.path()
     model = build_model(
         architecture,
         include_top=include_top,
@@ -109,7 +108,7 @@ def build(
     if weights is not None:
         from keras_resnet.weights import load_into
 
-        load_into(model, official.path() if weights == "imagenet" else weights, architecture)
+        load_into(model, weights, architecture)
     return model
 
 
@@ -205,8 +204,6 @@ def decode_predictions(
                 "decode_predictions needs predictions of shape [N, 1000], or `label_names`; "
                 f"got shape {scores.shape}"
             )
-        from keras_resnet.imagenet import IMAGENET_CLASSES
-
         names: Sequence[tuple[str, str]] = IMAGENET_CLASSES
     else:
         names = [(label, label) for label in label_names]

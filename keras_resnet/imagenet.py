@@ -16,5 +16,10 @@ def _read() -> tuple[tuple[str, str], ...]:
     return tuple((wnid, label) for wnid, label in rows)
 
 
+# Channel means and deviations over the training images (RGB, 0…255), as torchvision, timm and many CIFAR
+# checkpoints use them.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
 # (WordNet id, label) of every class: IMAGENET_CLASSES[281] is ("n02123045", "tabby").
 IMAGENET_CLASSES: tuple[tuple[str, str], ...] = _read()

@@ -1,1 +1,212 @@
-"""."""
+"""Weights from and to elsewhere: official files, torchvision, timm, keras.applications, CIFAR checkpoints.
+
+Every format is a mapping between its names and neutral ones (`state.py`), derived from the `Architecture`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_resnet.architectures import Architecture, Downsample, Shortcut, get_architecture
+from keras_resnet.errors import UsageError, UserError
+
+CIFAR10_LABELS = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+
+def load_into(model: Any, path: str | os.PathLike[str], architecture: Architecture) -> None:
+    """Fill a model of keras-resnet with the weights in a file of any kind known here.
+
+    Without a classifier in the model, the file's is left aside; the same goes for the normalisation of the
+    input. With both, the file's normalisation replaces the model's, where the file or its source has one.
+
+    Raises:
+        UserError: the file cannot be read or does not fit; missing, surplus and misshapen tensors are listed.
+    """
+    from keras_resnet.weights.files import read_weights
+    from keras_resnet.weights.state import get_state, set_state
+
+    state = read_weights(path).state(architecture)
+    own = get_state(model)
+    optional = ("normalization", "predictions", "fc1", "fc2")
+    state = {name: a for name, a in state.items() if name in own or name.split("/")[0] not in optional}
+    for name in ("normalization/mean", "normalization/std"):
+        if name in own:
+            state.setdefault(name, own[name])
+    try:
+        set_state(model, state)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def import_weights(
+    path: str | os.PathLike[str],
+    name: str,
+    *,
+    classes: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    label_names: Sequence[str] | None = None,
+    shortcut: Shortcut | None = None,
+    downsample: Downsample | None = None,
+    padding: Any = None,
+    output: str | os.PathLike[str],
+) -> Path:
+    """Turn a weights file from elsewhere into a `.keras` model that takes raw RGB pixels.
+
+    Args:
+        path: a torchvision or timm state dict or checkpoint (.pth, .pt, .th, .safetensors; nothing in it is
+            executed), keras.applications' .h5, a CIFAR checkpoint in akamaster's style.
+        name: the network that the weights belong to, such as "resnet50".
+        classes: outputs of its classifier; by default as many as the file has.
+        mean: what the network's input had subtracted, R, G, B in units of 0…255, and
+        std: what it was divided by. By default what the file's source does: torchvision's numbers for
+            torch files of ImageNet networks and in akamaster's style, Caffe's for keras.applications (whose
+            networks take BGR unless `mean` or `std` are given).
+        label_names: one name a class; by default ImageNet's for 1000 classes, CIFAR-10's for akamaster's
+            checkpoints with 10, numbers otherwise.
+        shortcut: option of the file's network if it is not the default one of `name`.
+        downsample: where its bottlenecks have their stride; by default "3x3" for torch files and "1x1" for
+            keras.applications.
+        padding: where its option A has zero channels: "both" sides (default for akamaster's style) or "end".
+        output: the `.keras` file to write.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UsageError: an argument makes no sense or is needed and missing.
+        UserError: the file cannot be read or is of another network; tensors that do not fit are listed.
+    """
+    from keras_resnet.builders import build_model
+    from keras_resnet.saving import ModelInfo, save_model
+    from keras_resnet.weights.files import image_size_of, read_weights
+    from keras_resnet.weights.state import set_state
+
+    architecture = get_architecture(name, shortcut, downsample)
+    _check_numbers("mean", mean)
+    _check_numbers("std", std)
+    if padding not in (None, "both", "end"):
+        raise UsageError(f'padding must be "both" or "end", not {padding!r}')
+    output = Path(output)
+    if output.suffix != ".keras":
+        raise UsageError(f"the output must be a .keras file, not {output}")
+    file = read_weights(path)
+    if downsample is None and architecture.block == "bottleneck" and file.source == "torch":
+        architecture = get_architecture(name, shortcut, "3x3")
+    try:
+        state = file.state(architecture, mean, std, padding)
+    except UserError as error:
+        raise type(error)(f"{path}: {error}") from error
+    if file.classes is None:
+        raise UserError(f"{path} has no classifier; load it with weights={str(path)!r}, include_top=False")
+    if classes is not None and classes != file.classes:
+        raise UserError(f"{path} is a network of {file.classes} classes, not {classes}")
+    if "normalization/mean" not in state:
+        raise UsageError(
+            f"{path} does not say how its network was fed; give the mean and std (R, G, B in units of 0…255) "
+            "that its training subtracted and divided by"
+        )
+    labels = _label_names(label_names, file.classes, file.source)
+    size = image_size_of(state, architecture)
+    model = build_model(
+        architecture,
+        classes=file.classes,
+        input_shape=(size, size, 3),
+        mean=state["normalization/mean"],
+        std=state["normalization/std"],
+    )
+    set_state(model, state)
+    image_size = size or architecture.default_image_size
+    resize = image_size if architecture.family == "cifar" else round(image_size * 256 / 224)
+    return save_model(model, ModelInfo(architecture, labels, image_size, resize), output)
+
+
+def export_weights(
+    model_path: str | os.PathLike[str],
+    to: str = "torch",
+    output: str | os.PathLike[str] = "weights.safetensors",
+) -> Path:
+    """Write a model's weights as a safetensors file that torchvision's model loads with `strict=True`.
+
+    The file's notes hold the network's name, options and input normalisation (R, G, B in units of 0…255);
+    `import_weights` reads them back.
+
+    Raises:
+        UsageError: `to` is not "torch", or the output is no .safetensors file.
+        UserError: the model cannot be read, or the file cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    from keras_resnet.saving import load_model
+    from keras_resnet.weights.state import get_state
+    from keras_resnet.weights.torch_names import to_torch
+
+    if to != "torch":
+        raise UsageError(f'weights are exported to "torch", not {to!r}')
+    output = Path(output)
+    if output.suffix != ".safetensors":
+        raise UsageError(f"the output must be a .safetensors file, not {output}")
+    saved = load_model(model_path)
+    architecture = saved.info.architecture
+    state = get_state(saved.model)
+    notes = {"format": "pt", "keras_resnet": architecture.name}
+    if architecture.shortcut is not None:
+        notes["shortcut"] = architecture.shortcut
+    if architecture.block == "bottleneck":
+        notes["downsample"] = architecture.downsample
+        if architecture.downsample == "1x1":
+            logging.getLogger("keras_resnet").warning(
+                "this %s has its strides in the 1x1 convolutions, as in the paper; torchvision's has them in "
+                "the 3x3 ones and computes something else unless the strides of conv1 and conv2 are swapped",
+                architecture.name,
+            )
+    mean = state.get("normalization/mean")
+    if mean is not None and mean.ndim == 1:
+        notes["mean"] = ",".join(str(number) for number in mean.tolist())
+        notes["std"] = ",".join(str(number) for number in state["normalization/std"].tolist())
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = output.with_name(f".{output.name}.{os.getpid()}")
+        save_file(to_torch(state, architecture), temporary, metadata=notes)
+        temporary.replace(output)
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror or error}") from error
+    return output
+
+
+def _check_numbers(name: str, values: Sequence[float] | None) -> None:
+    if values is None:
+        return
+    if len(values) != 3:
+        raise UsageError(f"{name} must be three numbers R, G, B in units of 0…255, not {values!r}")
+    if name == "std" and min(values) <= 0:
+        raise UsageError(f"std must be positive, not {values!r}")
+
+
+def _label_names(names: Sequence[str] | None, classes: int, source: str) -> tuple[str, ...]:
+    if names is not None:
+        if len(names) != classes:
+            raise UsageError(f"{len(names)} label names for {classes} classes")
+        return tuple(names)
+    if classes == 1000:
+        from keras_resnet.imagenet import IMAGENET_CLASSES
+
+        return tuple(label for _, label in IMAGENET_CLASSES)
+    if source == "akamaster" and classes == len(CIFAR10_LABELS):
+        return CIFAR10_LABELS
+    return tuple(str(index) for index in range(classes))

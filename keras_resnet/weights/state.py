@@ -2,7 +2,7 @@
 
 A state is a dict from "<layer name>/<weight>" to an array, always in unrolled form: block 3 of a scanned
 stage is `conv2_block3_conv1/kernel` as in an unrolled one. All weight formats are mappings between their
-names and these; scanned and unrolled networks convert into each other by `set_state(scanned, get_state(unrolled))`.
+names and these. `set_state(scanned, get_state(unrolled))` converts one kind of network into the other.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def set_state(model: keras.Model, state: Mapping[str, np.ndarray], strict: bool 
     for name, (variable, block) in wanted.items():
         shape = tuple(variable.shape) if block is None else tuple(variable.shape)[1:]
         if name in state and tuple(state[name].shape) != shape:
-            misshapen.append(f"{name} {_size(state[name].shape)} instead of {_size(shape)}")
+            misshapen.append(f"{name} {size(state[name].shape)} instead of {size(shape)}")
     check_names(f"the weights do not fit {model.name}", missing, surplus, misshapen)
 
     stacks: dict[str, np.ndarray] = {}
@@ -89,7 +89,8 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
-def _size(shape: Any) -> str:
+def size(shape: Any) -> str:
+    """64×3×3, or "scalar"."""
     return "×".join(map(str, shape)) or "scalar"
 
 

@@ -1,0 +1,131 @@
+"""Any weights file as a neutral state, with the normalisation that its network was trained with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from keras_resnet.architectures import Architecture
+from keras_resnet.errors import UserError
+from keras_resnet.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from keras_resnet.weights import keras_applications, torch_names
+from keras_resnet.weights.keras_files import read_h5
+from keras_resnet.weights.shapes import check_tensors, expected_shapes, vgg_image_size
+from keras_resnet.weights.state import State, get_state
+from keras_resnet.weights.torch_files import read_metadata, read_tensors
+
+Source = Literal["torch", "akamaster", "keras_applications", "keras_resnet"]
+
+_HDF5 = b"\x89HDF"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """The tensors of a file by its own names, and whose names they are."""
+
+    path: Path
+    source: Source
+    tensors: State
+
+    @property
+    def classes(self) -> int | None:
+        """Outputs of the classifier; None if the file has none."""
+        if "predictions/bias" in self.tensors:
+            return int(self.tensors["predictions/bias"].shape[0])
+        return torch_names.classes_in(self.tensors)
+
+    def state(
+        self,
+        architecture: Architecture,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        padding: torch_names.Padding | None = None,
+    ) -> State:
+        """The tensors by neutral name, `normalization/mean` and `/std` included where they are known.
+
+        `mean` and `std` (RGB, 0…255) say how the network was fed; by default as its source feeds it.
+
+        Raises:
+            UserError: tensors are missing, surplus or of another shape; lists them all.
+        """
+        caffe = mean is None and std is None
+        if self.source == "keras_applications":
+            state = keras_applications.from_keras_applications(self.tensors, architecture, caffe)
+        elif self.source == "keras_resnet":
+            state = _checked(self.tensors, architecture)
+        else:
+            state = torch_names.from_torch(self.tensors, architecture, padding)
+            if self.source == "akamaster" or architecture.family == "imagenet":
+                _set_normalization(state, IMAGENET_MEAN, IMAGENET_STD)
+            metadata = read_metadata(self.path)
+            if "mean" in metadata and "std" in metadata:  # a file of `export_weights`
+                _set_normalization(state, *(_numbers(metadata[name]) for name in ("mean", "std")))
+        if not caffe:
+            _set_normalization(state, mean or (0.0, 0.0, 0.0), std or (1.0, 1.0, 1.0))
+        return state
+
+
+def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
+    """Read a weights file of whatever kind: its content tells, its name does not matter.
+
+    Raises:
+        UserError: it is missing or of no kind that is known here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == _HDF5:
+        tensors = read_h5(path)
+        theirs = keras_applications.is_keras_applications(tensors)
+        return WeightsFile(path, "keras_applications" if theirs else "keras_resnet", tensors)
+    if start[:2] == b"PK" and _is_keras_archive(path):
+        from keras_resnet.saving import load_model
+
+        return WeightsFile(path, "keras_resnet", get_state(load_model(path).model))
+    tensors = read_tensors(path)
+    return WeightsFile(path, "akamaster" if torch_names.is_akamaster(tensors) else "torch", tensors)
+
+
+def image_size_of(state: State, architecture: Architecture) -> int | None:
+    """Side of the images that a VGG's connected layers fit, in pixels; None for all other networks."""
+    if architecture.block != "vgg" or "fc1/kernel" not in state:
+        return None
+    return vgg_image_size(architecture, state["fc1/kernel"].shape[0])
+
+
+def _checked(tensors: State, architecture: Architecture) -> State:
+    """Our own tensors, if they are those of this architecture."""
+    classes = tensors["predictions/bias"].shape[0] if "predictions/bias" in tensors else None
+    wanted = expected_shapes(architecture, classes, image_size_of(tensors, architecture))
+    for name in ("normalization/mean", "normalization/std"):
+        if name in tensors:
+            wanted[name] = tensors[name].shape  # a mean image may have any size
+    top = tuple(name for name in wanted if name.split("/")[0] in ("fc1", "fc2", "predictions"))
+    check_tensors(f"this is not a {architecture.name}", tensors, wanted, optional=() if classes else top)
+    return dict(tensors)
+
+
+def _is_keras_archive(path: Path) -> bool:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "config.json" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
+def _set_normalization(state: State, mean: Sequence[float], std: Sequence[float]) -> None:
+    state["normalization/mean"] = np.asarray(mean, np.float32)
+    state["normalization/std"] = np.asarray(std, np.float32)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in text.split(",")]

@@ -1,0 +1,83 @@
+"""Keras' HDF5 weight files as arrays by "<layer name>/<weight>", without building a model for them.
+
+Reads the `.weights.h5` of Keras 3, and the `.h5` of Keras 1, 2 and of keras.applications' downloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_resnet.errors import UserError
+from keras_resnet.weights.shapes import NORM_WEIGHTS
+from keras_resnet.weights.state import State
+
+
+def read_h5(path: Path) -> State:
+    """All weights in the file, those of scanned stages by the names of their unrolled blocks.
+
+    Raises:
+        UserError: the file cannot be read as HDF5, or holds no weights.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            group = file.get("model_weights", file)  # a whole model of Keras 2 in one .h5
+            state = dict(_legacy(group) if "layer_names" in group.attrs else _keras3(group))
+    except (OSError, KeyError) as error:
+        raise UserError(f"cannot read {path} as Keras weights: {str(error).splitlines()[0]}") from error
+    if not state:
+        raise UserError(f"{path} holds no weights of named layers (was it written by Keras before 3.6?)")
+    return state
+
+
+def _legacy(group: Any) -> Iterator[tuple[str, np.ndarray]]:
+    for layer in map(_text, group.attrs["layer_names"]):
+        for weight in map(_text, group[layer].attrs["weight_names"]):
+            name = weight.rsplit("/", 1)[-1].removesuffix(":0")
+            yield f"{layer}/{name}", np.asarray(group[layer][weight])
+
+
+def _keras3(group: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Keras 3 numbers a layer's variables and keeps its name as an attribute."""
+    for entry in group.get("layers", {}).values():
+        variables = entry.get("vars", {})
+        if "name" not in getattr(variables, "attrs", {}):
+            continue
+        arrays = [np.asarray(variables[str(index)]) for index in range(len(variables))]
+        layer = _text(variables.attrs["name"])
+        if arrays and arrays[0].ndim == 5:
+            yield from _scanned(layer.removesuffix("_blocks"), arrays)
+        else:
+            names = _variable_names(layer, arrays)
+            yield from ((f"{layer}/{name}", a) for name, a in zip(names, arrays, strict=False))
+
+
+def _variable_names(layer: str, arrays: list[np.ndarray]) -> tuple[str, ...]:
+    if layer == "normalization":
+        return ("mean", "std")
+    return NORM_WEIGHTS if len(arrays) == 4 else ("kernel", "bias")
+
+
+def _scanned(stage: str, arrays: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """First the trained variables (kernel, gamma, beta of every convolution), then its moving averages."""
+    convs = sum(array.ndim == 5 for array in arrays)
+    basic = arrays[0].shape[1] == 3  # else a bottleneck, which begins with a 1×1 convolution
+    names = [f"conv{j}" for j in range(1, (2 if basic else 3) + 1)]
+    names += ["shortcut_conv"] * (convs - len(names))
+    for j, conv in enumerate(names):
+        norm = conv.replace("conv", "bn")
+        parts = arrays[3 * j : 3 * j + 3] + arrays[3 * convs + 2 * j : 3 * convs + 2 * j + 2]
+        for name, stack in zip(
+            (f"{conv}/kernel", *(f"{norm}/{n}" for n in NORM_WEIGHTS)), parts, strict=True
+        ):
+            for index, array in enumerate(stack):
+                yield f"{stage}_block{index + 2}_{name}", array
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

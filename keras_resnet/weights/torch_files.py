@@ -1,0 +1,283 @@
+"""Reads the tensors in .pth, .pt, .th and .safetensors files without torch, and without running anything.
+
+torch files are pickles, and a pickle is a program: it names functions to call. Here only the few names that a
+state dict needs are answered, by functions of this module that describe tensors; any other name ends
+the reading with an error. (Both formats: the zip archive of torch ≥ 1.6 and the older plain stream.)
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+import numpy as np
+
+from keras_resnet.errors import UserError
+
+ByteOrder = Literal["<", ">"]
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_PICKLE_START = b"\x80"
+# Where training scripts put the weights inside a checkpoint, in the order in which they are looked for.
+_STATE_KEYS = ("state_dict", "model_state_dict", "model", "net")
+
+
+class _Storage(NamedTuple):
+    """A storage type of torch; stands for the class that a pickle names."""
+
+    dtype: str
+
+
+_BFLOAT16 = "bfloat16"
+_STORAGES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": _BFLOAT16,
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+@dataclass
+class _Buffer:
+    """The numbers of one storage, known only after the pickle has been read in the older format."""
+
+    dtype: str
+    count: int
+    data: bytes | None = None
+
+    @property
+    def item_size(self) -> int:
+        return 2 if self.dtype == _BFLOAT16 else np.dtype(self.dtype).itemsize
+
+
+@dataclass
+class _Tensor:
+    """A view into a buffer; offset and strides in elements."""
+
+    buffer: _Buffer
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self, byte_order: ByteOrder) -> np.ndarray:
+        numbers = (self.offset, *self.shape, *self.strides)
+        if not all(isinstance(number, int) and number >= 0 for number in numbers):
+            raise ValueError("a tensor with a negative or fractional size")
+        if len(self.shape) != len(self.strides):
+            raise ValueError("a tensor with as many strides as it has not axes")
+        buffer, data = self.buffer, self.buffer.data
+        if data is None or len(data) < buffer.count * buffer.item_size:
+            raise ValueError("a tensor without its data: the file is cut off")
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        if 0 not in self.shape and last >= buffer.count:  # the bound that as_strided does not check
+            raise ValueError("a tensor that reaches beyond its data")
+        dtype = np.dtype("u2" if buffer.dtype == _BFLOAT16 else buffer.dtype).newbyteorder(byte_order)
+        flat = np.frombuffer(data, dtype, count=buffer.count)
+        view = np.lib.stride_tricks.as_strided(
+            flat[self.offset :],
+            self.shape,
+            [stride * dtype.itemsize for stride in self.strides],
+            writeable=False,
+        )
+        array = np.array(view, dtype.newbyteorder("="))
+        return _widened(array) if buffer.dtype == _BFLOAT16 else array
+
+
+def _widened(bits: np.ndarray) -> np.ndarray:
+    """bfloat16, given as its 16 bits, in float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+@dataclass
+class _Reader:
+    """What one pickle may ask for."""
+
+    storage_of: Callable[[_Storage, str, int], _Buffer]
+    tensors: list[_Tensor] = field(default_factory=list)
+
+    def unpickler(self, file: BinaryIO) -> pickle.Unpickler:
+        reader = self
+
+        class Restricted(pickle.Unpickler):
+            def find_class(self, module: str, name: str) -> Any:
+                return reader.find(module, name)
+
+            def persistent_load(self, pid: Any) -> Any:
+                return reader.storage(pid)
+
+        return Restricted(file, encoding="utf-8")
+
+    def find(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if module in ("torch", "torch.cuda") and name in _STORAGES:
+            return _Storage(_STORAGES[name])
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            return lambda storage, offset, size, stride, *_: self.tensor(storage, offset, size, stride)
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda tensor, *_: tensor
+        if (module, name) == ("torch", "Size"):
+            return lambda sizes=(): tuple(sizes)
+        raise pickle.UnpicklingError(
+            f"it wants to run {module}.{name}; only tensors are read here (convert it with torch: "
+            "load it in a place you trust, then save model.state_dict())"
+        )
+
+    def storage(self, pid: Any) -> _Buffer:
+        kind, storage_type, key, _, count, *view = pid
+        if kind != "storage" or not isinstance(storage_type, _Storage) or any(view):
+            raise pickle.UnpicklingError("it holds something that is not a tensor")
+        return self.storage_of(storage_type, str(key), int(count))
+
+    def tensor(self, buffer: Any, offset: Any, size: Any, stride: Any) -> _Tensor:
+        if not isinstance(buffer, _Buffer):
+            raise pickle.UnpicklingError("it holds a tensor without a storage")
+        return _Tensor(buffer, offset, tuple(size), tuple(stride))
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a weights file by the names it gives them; bfloat16 comes as float32.
+
+    Raises:
+        UserError: the file is missing, of another kind, cut off, or asks for code to be run.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(10)
+            file.seek(0)
+            if start.startswith(b"PK"):
+                content, byte_order = _read_zip(path)
+            elif start.startswith(_PICKLE_START):
+                content = _read_legacy(file)
+                byte_order = "<"
+            elif start[8:9] == b"{":
+                return _read_safetensors(path)
+            else:
+                raise ValueError("it is neither a torch file nor a safetensors file")
+        return _state_dict(content, byte_order)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"cannot read {path}: {reason}") from error
+
+
+def _read_zip(path: Path) -> tuple[Any, ByteOrder]:
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
+        if len(pickles) != 1:
+            raise ValueError("it is a zip archive, but not one that torch.save writes")
+        root = pickles[0].removesuffix("data.pkl")
+        names = set(archive.namelist())
+        byte_order: ByteOrder = "<"
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() == b"big":
+            byte_order = ">"
+        buffers: dict[str, _Buffer] = {}
+
+        def storage(kind: _Storage, key: str, count: int) -> _Buffer:
+            if key not in buffers:
+                buffers[key] = _Buffer(kind.dtype, count, archive.read(f"{root}data/{key}"))
+            return buffers[key]
+
+        return _Reader(storage).unpickler(io.BytesIO(archive.read(pickles[0]))).load(), byte_order
+
+
+def _read_legacy(file: BinaryIO) -> Any:
+    """Magic number, protocol, system, the object, the keys of its storages, then every storage's bytes."""
+    buffers: dict[str, _Buffer] = {}
+
+    def storage(kind: _Storage, key: str, count: int) -> _Buffer:
+        return buffers.setdefault(key, _Buffer(kind.dtype, count))
+
+    reader = _Reader(storage)
+    if reader.unpickler(file).load() != LEGACY_MAGIC:
+        raise ValueError("it is a pickle, but not one that torch.save writes")
+    reader.unpickler(file).load()  # protocol version
+    system = reader.unpickler(file).load()
+    if not system.get("little_endian", True):
+        raise ValueError("it was written on a big-endian machine")
+    content = reader.unpickler(file).load()
+    for key in reader.unpickler(file).load():
+        buffer = buffers[str(key)]
+        count = int(np.frombuffer(file.read(8), "<i8")[0])
+        if count != buffer.count:
+            raise ValueError("a tensor's data has another length than announced: the file is damaged")
+        buffer.data = file.read(count * buffer.item_size)
+    return content
+
+
+def _state_dict(content: Any, byte_order: ByteOrder) -> dict[str, np.ndarray]:
+    for key in _STATE_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping):
+        raise ValueError(f"it holds a {type(content).__name__}, not a state dict")
+    tensors = {
+        str(name): value.array(byte_order) for name, value in content.items() if isinstance(value, _Tensor)
+    }
+    if not tensors:
+        raise ValueError("it holds no tensors")
+    return tensors
+
+
+_SAFETENSORS_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The notes in a safetensors file; none for files of other kinds."""
+    with path.open("rb") as file:
+        start = file.read(9)
+        size = int.from_bytes(start[:8], "little")
+        if start[8:] != b"{" or size > path.stat().st_size:
+            return {}
+        file.seek(8)
+        metadata = json.loads(file.read(size)).get("__metadata__", {})
+    return {str(key): str(value) for key, value in metadata.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """An 8-byte length, a JSON table of names, types, shapes and offsets, and the numbers."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    if size > len(data) - 8:
+        raise ValueError("it is neither a torch file nor a safetensors file")
+    table = json.loads(data[8 : 8 + size])
+    table.pop("__metadata__", None)
+    numbers = memoryview(data)[8 + size :]
+    tensors = {}
+    for name, entry in table.items():
+        begin, end = entry["data_offsets"]
+        if not 0 <= begin <= end <= len(numbers):
+            raise ValueError(f"{name} reaches beyond the end of the file: it is cut off")
+        array = np.frombuffer(numbers[begin:end], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
+        tensors[name] = _widened(array) if entry["dtype"] == "BF16" else array
+    if not tensors:
+        raise ValueError("it holds no tensors")
+    return tensors
