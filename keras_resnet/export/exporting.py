@@ -41,6 +41,7 @@ class ExportResult:
     images: int
     max_difference: float
     mean_difference: float
+    relative_error: float
     top1_agreement: float
     bytes: int
     sha256: str
@@ -120,6 +121,7 @@ def export_model(
         images=result.images,
         max_difference=result.max_difference,
         mean_difference=result.mean_difference,
+        relative_error=result.relative_error,
         top1_agreement=result.top1_agreement,
         bytes=facts["bytes"],
         sha256=facts["sha256"],

@@ -11,9 +11,10 @@ import numpy as np
 
 from keras_resnet.errors import UserError
 
-# Largest difference of a probability that is allowed. Float32 differs by the order of summation;
-# bfloat16 has 8 bits of mantissa, which a few dozen layers turn into some percent of a logit.
+# What is allowed, both for a single probability's difference and for the relative error. Float32 differs by
+# the order of summation; bfloat16 has 8 bits of mantissa, which dozens of layers turn into percents.
 TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1, "int8": 3e-1}
+FLOOR = 1e-6  # smaller probabilities count as this one in the relative error
 PHOTO_CROPS = 8  # of each of scikit-learn's two photos, where no images are given
 
 
@@ -21,14 +22,17 @@ PHOTO_CROPS = 8  # of each of scikit-learn's two photos, where no images are giv
 class Parity:
     """How far an export's probabilities are from the Keras model's.
 
-    `max_difference` and `mean_difference` are of single probabilities (0…1); `top1_agreement` is the
-    share of images with the same best class, `top1_equivalent` counts those too where the model itself
-    holds the export's class as likely as its own, to within the tolerance.
+    `max_difference` and `mean_difference` are of single probabilities (0…1). `relative_error` is the
+    root mean square difference of log-probabilities over their spread: it tells networks apart where all
+    probabilities are small (1,000 classes, an untrained model). `top1_agreement` is the share of images
+    with the same best class, `top1_equivalent` counts those too where the model itself holds the
+    export's class as likely as its own, to within the tolerance.
     """
 
     images: int
     max_difference: float
     mean_difference: float
+    relative_error: float
     top1_agreement: float
     top1_equivalent: float
     tolerance: float
@@ -36,14 +40,15 @@ class Parity:
     @property
     def passed(self) -> bool:
         """Whether the export counts as the same network."""
-        return self.max_difference <= self.tolerance and self.top1_equivalent == 1.0
+        within = max(self.max_difference, self.relative_error) <= self.tolerance
+        return within and self.top1_equivalent == 1.0
 
     def describe(self) -> str:
         """One line for people."""
         return (
             f"parity on {self.images} images: largest difference of a probability "
-            f"{self.max_difference:.2g} (allowed {self.tolerance:g}), same top-1 class on "
-            f"{self.top1_agreement:.1%}"
+            f"{self.max_difference:.2g}, relative error {self.relative_error:.2g} (allowed "
+            f"{self.tolerance:g}), same top-1 class on {self.top1_agreement:.1%}"
         )
 
 
@@ -67,10 +72,19 @@ def compare(expected: np.ndarray, actual: np.ndarray, precision: str) -> Parity:
         images=len(expected),
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
+        relative_error=_relative_error(expected, actual),
         top1_agreement=float((chosen == expected.argmax(1)).mean()),
         top1_equivalent=float(held.mean()),
         tolerance=tolerance,
     )
+
+
+def _relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
+    logs = [np.log(np.maximum(values.astype(np.float64), FLOOR)) for values in (expected, actual)]
+    spread = logs[0] - logs[0].mean(axis=1, keepdims=True)
+    error = np.sqrt(np.mean((logs[1] - logs[0]) ** 2))
+    # A model of one class has no spread, and no way to differ.
+    return float(error / max(np.sqrt(np.mean(spread**2)), FLOOR))
 
 
 def check(

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from saved_networks import picture, random_model, saved_network, tiny
+
+from keras_resnet.architectures import get_architecture
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.export import export_model, exporting
+from keras_resnet.export.card import checksum
+from keras_resnet.export.graph import forward
+from keras_resnet.saving import ModelInfo, SavedModel, save_model
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory) -> Path:
+    return saved_network(tmp_path_factory.mktemp("models") / "pets.keras")
+
+
+@pytest.fixture(scope="module")
+def result(keras_file):
+    return export_model(str(keras_file), str(keras_file.parent / "export"), precision="bfloat16")
+
+
+def test_the_result_says_what_was_written(result, keras_file):
+    path = Path(result.path)
+    assert path == keras_file.parent / "export" / "1"
+    assert (path / "saved_model.pb").is_file()
+    assert (result.format, result.precision, result.images, result.top1_agreement) == (
+        "saved_model",
+        "bfloat16",
+        16,
+        1.0,
+    )
+    assert 0 < result.max_difference < 0.05
+    assert 0 < result.bytes <= sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    assert json.loads(json.dumps(result.to_json()))["sha256"] == result.sha256
+
+
+def test_the_card_lies_in_the_version_and_beside_it(result, keras_file):
+    path = Path(result.path)
+    card = json.loads((path / "assets.extra" / "keras_resnet.json").read_text(encoding="utf-8"))
+    info = ModelInfo.from_json(card["model"])
+    assert info.label_names == ("cat", "dog", "émeu")
+    assert (info.image_size, info.resize, info.dataset, info.recipe) == (32, 36, "pets", "digits")
+    assert card["parameters"] == 269_267  # a CIFAR ResNet-20 with 3 classes instead of 10
+    assert card["export"]["precision"] == "bfloat16"
+    assert card["export"]["max_difference"] == result.max_difference
+    assert card["export"]["source_sha256"] == checksum(keras_file)
+    readme = (path / "assets.extra" / "README.md").read_text(encoding="utf-8")
+    for fact in ("resnet20", "269,267", "pets", "12.5", "émeu", result.sha256, "bfloat16"):
+        assert fact in readme
+    for name in ("keras_resnet.json", "README.md"):
+        assert (path.parent / name).read_bytes() == (path / "assets.extra" / name).read_bytes()
+
+
+def test_the_cards_program_runs_as_it_stands(result, monkeypatch, tmp_path, capsys):
+    readme = (Path(result.path).parent / "README.md").read_text(encoding="utf-8")
+    program = re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1)
+    (tmp_path / "photo.jpg").write_bytes(picture("JPEG"))
+    monkeypatch.chdir(tmp_path)
+    exec(program.replace('"VERSION"', repr(result.path)), {})
+    assert re.search(r"(cat|dog|émeu)'?,? .*0\.\d+|b'", capsys.readouterr().out)
+
+
+def test_the_checksum_is_that_of_the_network_files(result, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(result.path, copy, ignore=shutil.ignore_patterns("assets.extra"))
+    assert checksum(copy) == result.sha256
+    (copy / "saved_model.pb").write_bytes(b"other")
+    assert checksum(copy) != result.sha256
+
+
+def test_a_failed_check_leaves_nothing_and_says_so(keras_file, tmp_path, monkeypatch):
+    fold = exporting.fold
+
+    def wrong(architecture, state, epsilon):
+        state["conv2_block1_bn1/moving_mean"] = state["conv2_block1_bn1/moving_mean"] + 1
+        return fold(architecture, state, epsilon)
+
+    monkeypatch.setattr(exporting, "fold", wrong)
+    with pytest.raises(UserError, match="not the same network, nothing was written"):
+        export_model(str(keras_file), str(tmp_path / "export"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_given_images_are_compared(keras_file, tmp_path):
+    files = []
+    for seed in range(3):
+        files.append(tmp_path / f"{seed}.jpg")
+        files[-1].write_bytes(picture("JPEG", seed))
+    result = export_model(str(keras_file), str(tmp_path / "export"), images=[str(file) for file in files])
+    assert result.images == 3
+    assert result.max_difference < 1e-6
+
+
+def test_mixed_precision_models_are_compared_in_float32():
+    architecture = tiny("resnet20", blocks=1)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = random_model(architecture)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    network = exporting.fold(architecture, exporting.get_state(model))
+    reference = exporting.reference_function(model, network)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    ours = forward(network, tf.constant(images)).probabilities
+    np.testing.assert_allclose(reference(images), ours, rtol=0, atol=2e-6)
+    assert np.abs(np.asarray(model(images)) - ours).max() > 1e-5
+
+
+def test_a_model_of_logits_is_exported_with_its_softmax(tmp_path):
+    architecture = get_architecture("resnet20")
+    model = random_model(architecture, classifier_activation=None)
+    info = ModelInfo(architecture, ("a", "b", "c"), 32, 32)
+    result = export_model(str(save_model(model, info, tmp_path / "m.keras")), str(tmp_path / "export"))
+    exported = tf.saved_model.load(result.path)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
+    answer = exported.signatures["serving_default"](images=tf.constant(images))["probabilities"]
+    np.testing.assert_allclose(answer, keras.ops.softmax(model(images)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("runs/seven", "seven"), ("runs/seven/model.keras", "seven"), ("models/pets.keras", "pets")],
+)
+def test_default_name(path, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/seven").mkdir(parents=True)
+    assert exporting.default_name(path) == name
+
+
+def test_default_folder(keras_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert export_model(str(keras_file)).path == str(Path("exports/pets/1"))
+    assert export_model(str(keras_file)).path == str(Path("exports/pets/2"))
+
+
+def test_unknown_formats_and_precisions_name_those_there_are(keras_file):
+    with pytest.raises(UsageError, match="unknown format 'pickle'; there are saved_model"):
+        export_model(str(keras_file), format="pickle")
+    with pytest.raises(UsageError, match="no precision 'float8'; choose float32, bfloat16"):
+        export_model(str(keras_file), precision="float8")
+
+
+def test_a_missing_model_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no model at .*nowhere"):
+        export_model(str(tmp_path / "nowhere"))
+
+
+def test_as_many_label_names_as_classes():
+    architecture = tiny("resnet20", blocks=1)
+    saved = SavedModel(random_model(architecture), ModelInfo(architecture, ("a", "b"), 32, 32))
+    with pytest.raises(UserError, match="3 classes but 2 label names"):
+        exporting.folded_network(saved)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from saved_networks import picture
+
+from keras_resnet.errors import UserError
+from keras_resnet.export.parity import check, compare, parity_images
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
+
+
+@pytest.fixture
+def logits():
+    return np.random.default_rng(0).normal(size=(20, 5))
+
+
+def test_equal_answers_pass(logits):
+    parity = compare(softmax(logits), softmax(logits), "float32")
+    assert parity.passed
+    assert (parity.max_difference, parity.relative_error, parity.top1_agreement) == (0, 0, 1)
+
+
+def test_numbers_are_what_they_say():
+    expected = np.array([[0.6, 0.4], [0.5, 0.5]])
+    actual = np.array([[0.5, 0.5], [0.4, 0.6]])
+    parity = compare(expected, actual, "int8")
+    assert parity.images == 2
+    assert parity.max_difference == pytest.approx(0.1)
+    assert parity.mean_difference == pytest.approx(0.1)
+    assert parity.top1_agreement == 0.5  # the second image changed its class
+    assert parity.top1_equivalent == 1.0  # to one that the model held as likely
+
+
+def test_small_differences_pass_in_bfloat16_only(logits):
+    noisy = logits + 0.02 * np.random.default_rng(1).normal(size=logits.shape)
+    assert compare(softmax(logits), softmax(noisy), "bfloat16").passed
+    assert not compare(softmax(logits), softmax(noisy), "float32").passed
+
+
+def test_another_network_is_told_apart_even_where_all_probabilities_are_tiny():
+    logits = 1e-3 * np.random.default_rng(0).normal(size=(16, 1000))
+    other = 1e-3 * np.random.default_rng(1).normal(size=(16, 1000))
+    parity = compare(softmax(logits), softmax(other), "bfloat16")
+    assert parity.max_difference < 1e-4
+    assert not parity.passed
+
+
+def test_values_that_are_not_finite_are_refused(logits):
+    broken = softmax(logits)
+    broken[3, 2] = np.nan
+    with pytest.raises(UserError, match="the model gives values that are not finite"):
+        compare(broken, softmax(logits), "float32")
+    with pytest.raises(UserError, match="the export gives values that are not finite"):
+        compare(softmax(logits), broken, "float32")
+
+
+def test_check_runs_in_batches_and_raises_with_the_numbers(logits):
+    images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
+    sizes = []
+
+    def reference(batch):
+        sizes.append(len(batch))
+        return softmax(logits[batch.ravel()])
+
+    assert check(reference, reference, images, "float32", batch=8).images == 20
+    assert sizes == [8, 8, 4] * 2
+    with pytest.raises(UserError, match=r"nothing was written.* on 20 images: largest difference"):
+        check(reference, lambda batch: softmax(-logits[batch.ravel()]), images, "bfloat16")
+
+
+def test_images_without_files_are_photos():
+    images = parity_images((), 32, 36)
+    assert images.shape == (16, 32, 32, 3)
+    assert images.dtype == np.uint8
+    assert len({image.tobytes() for image in images}) == 16
+    assert images.std() > 20
+    np.testing.assert_array_equal(images, parity_images((), 32, 36))
+
+
+def test_given_files_are_used_and_named_where_unreadable(tmp_path):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    good.write_bytes(picture())
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    assert parity_images([str(good)], 32, 36).shape == (1, 32, 32, 3)
+    with pytest.raises(UserError, match=r"bad\.png is no readable"):
+        parity_images([str(good), str(bad)], 32, 36)
+    with pytest.raises(UserError, match=r"cannot read .*none\.png: No such file"):
+        parity_images([str(tmp_path / "none.png")], 32, 36)

@@ -1,0 +1,165 @@
+"""What an operator does with an exported SavedModel, and how version folders appear."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from saved_networks import bomb, picture, saved_network
+
+from keras_resnet.data.views import EvalView, image_to_view
+from keras_resnet.errors import UserError
+from keras_resnet.export import export_model
+from keras_resnet.export.saved_model import new_version, versions
+from keras_resnet.saving import load_model
+
+FILES = [picture("PNG", 1), picture("JPEG", 2), picture("BMP", 3), picture("GIF", 4, height=64, width=33)]
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory) -> Path:
+    return saved_network(tmp_path_factory.mktemp("models") / "pets.keras", classes=7)
+
+
+@pytest.fixture(scope="module")
+def folder(keras_file) -> Path:
+    return Path(export_model(str(keras_file), str(keras_file.parent / "export"), ten_crop=True).path)
+
+
+@pytest.fixture(scope="module")
+def exported(folder):
+    return tf.saved_model.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def model(keras_file):
+    return load_model(keras_file).model
+
+
+def view(contents, name="single"):
+    return image_to_view(tf.constant(contents), EvalView(name, 32, 36))
+
+
+def test_images_of_any_number_give_the_models_probabilities(exported, model):
+    for count in (1, 3):
+        images = tf.stack([view(contents) for contents in FILES[:count]])
+        answer = exported.signatures["serving_default"](images=tf.cast(images, tf.float32))
+        np.testing.assert_allclose(answer["probabilities"], model(images), rtol=0, atol=1e-6)
+
+
+def test_files_of_every_format_give_probabilities_and_the_best_labels(exported, model):
+    answer = exported.signatures["classify_bytes"](image_bytes=tf.constant(FILES))
+    expected = model(tf.stack([view(contents) for contents in FILES])).numpy()
+    np.testing.assert_allclose(answer["probabilities"], expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(answer["top_probabilities"], -np.sort(-expected)[:, :5], rtol=0, atol=1e-6)
+    labels = ["cat", "dog", "émeu", "class 0", "class 1", "class 2", "class 3"]
+    assert answer["top_labels"].shape == (4, 5)
+    assert [row[0].decode() for row in answer["top_labels"].numpy()] == [
+        labels[best] for best in expected.argmax(1)
+    ]
+
+
+def test_ten_crops_are_averaged(exported, model):
+    answer = exported.signatures["classify_10_crop"](image_bytes=tf.constant(FILES[:2]))
+    expected = [model(view(contents, "10-crop")).numpy().mean(0) for contents in FILES[:2]]
+    np.testing.assert_allclose(answer["probabilities"], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [b"", b"hello", FILES[1][:-200], FILES[0][:60], bomb(), picture("TIFF")],
+    ids=["empty", "text", "cut JPEG", "cut PNG", "bomb", "TIFF"],
+)
+def test_bad_bytes_are_an_error_of_their_request_only(exported, contents):
+    classify = exported.signatures["classify_bytes"]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        classify(image_bytes=tf.constant([FILES[0], contents]))
+    assert classify(image_bytes=tf.constant(FILES[:1]))["probabilities"].shape == (1, 7)
+
+
+def test_features_are_those_that_the_classifier_sees(exported, model):
+    images = tf.cast(tf.stack([view(contents) for contents in FILES]), tf.float32)
+    answer = exported.signatures["features"](images=images)
+    assert sorted(answer) == ["C2", "C3", "C4", "features"]
+    np.testing.assert_allclose(answer["features"], tf.reduce_mean(answer["C4"], [1, 2]), rtol=0, atol=1e-5)
+    head = model.get_layer("predictions")
+    np.testing.assert_allclose(head(answer["features"]), model(images), rtol=0, atol=1e-6)
+
+
+def test_the_constants_are_stored_once(folder, model):
+    assert (folder / "saved_model.pb").stat().st_size < 2 * 4 * model.count_params()
+
+
+def test_a_process_with_nothing_but_tensorflow_classifies(folder, exported, tmp_path):
+    image = tmp_path / "image.png"
+    image.write_bytes(FILES[0])
+    program = f"""
+import json, sys
+import tensorflow as tf
+model = tf.saved_model.load({str(folder)!r})
+answer = model.signatures["classify_bytes"](image_bytes=tf.constant([open({str(image)!r}, "rb").read()]))
+label = answer["top_labels"][0, 0].numpy().decode()
+ours = [name for name in sys.modules if name.startswith("keras_resnet.")]
+print(json.dumps([label, float(answer["top_probabilities"][0, 0]), ours]))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    label, probability, ours = json.loads(run.stdout)
+    here = exported.signatures["classify_bytes"](image_bytes=tf.constant(FILES[:1]))
+    assert label == here["top_labels"][0, 0].numpy().decode()
+    assert probability == pytest.approx(float(here["top_probabilities"][0, 0]), abs=1e-6)
+    assert ours == []
+
+
+def test_keras_reads_it_as_a_layer(folder, model):
+    import keras
+
+    layer = keras.layers.TFSMLayer(str(folder), call_endpoint="serving_default")
+    images = tf.cast(tf.stack([view(FILES[0])]), tf.float32)
+    np.testing.assert_allclose(layer(images)["probabilities"], model(images), rtol=0, atol=1e-6)
+
+
+def test_versions_are_numbers_in_order(tmp_path):
+    for name in ("2", "10", "9x", ".exporting-1", "x"):
+        (tmp_path / name).mkdir()
+    assert versions(tmp_path) == [2, 10]
+    assert versions(tmp_path / "none") == []
+
+
+def test_a_new_version_appears_whole_and_is_one_more_than_the_highest(tmp_path):
+    (tmp_path / "7").mkdir()
+    with new_version(tmp_path) as (temporary, publish):
+        (temporary / "file").write_text("whole")
+        assert versions(tmp_path) == [7]
+        assert publish() == tmp_path / "8"
+    assert (tmp_path / "8" / "file").read_text() == "whole"
+    assert (tmp_path / "8").stat().st_mode & 0o777 == 0o755
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["7", "8"]
+
+
+def test_two_exports_at_once_get_a_version_each(tmp_path, monkeypatch):
+    with new_version(tmp_path) as (first, publish_first), new_version(tmp_path) as (second, publish_second):
+        (first / "file").write_text("first")
+        (second / "file").write_text("second")
+        assert publish_first() == tmp_path / "1"
+        answers = iter([[], [1]])  # the second export looked before the first was there
+        monkeypatch.setattr("keras_resnet.export.saved_model.versions", lambda output: next(answers))
+        assert publish_second() == tmp_path / "2"
+    assert [(tmp_path / version / "file").read_text() for version in "12"] == ["first", "second"]
+
+
+def test_nothing_is_left_of_an_unpublished_version(tmp_path):
+    with pytest.raises(RuntimeError), new_version(tmp_path / "a" / "b") as (temporary, _):
+        (temporary / "file").write_text("half")
+        raise RuntimeError
+    assert not (tmp_path / "a" / "b").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot write to .*file"), new_version(tmp_path / "file"):
+        pass
