@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_resnet.errors import UserError
 from keras_resnet.loading import saved_model_folder
-from keras_resnet.saving import MEMBER, ModelInfo, SavedModel, load_model
+from keras_resnet.saving import MEMBER, RUN_MODEL, ModelInfo, SavedModel, load_model
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,16 @@ class Classifier:
 
     `predict` maps images [N, H, W, 3] (RGB 0…255, any number type) to probabilities [N, classes]
     float32; it may be called inside a `tf.function` and a replica. `model` is the Keras model where
-    there is one: exported SavedModels are functions only. `name` is what tables call it.
+    there is one: exported SavedModels are functions only. `name` is what tables call it, `path` the
+    file or folder it came from, and `image_shape` the (height, width) that `predict` takes, None for any.
     """
 
     name: str
     info: ModelInfo
     predict: Callable[[Any], Any]
+    image_shape: tuple[int | None, int | None] = (None, None)
     model: keras.Model | None = None
+    path: Path | None = None
 
 
 def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) -> Classifier:
@@ -42,13 +45,15 @@ def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) ->
         return source
     if isinstance(source, SavedModel):
         return keras_classifier(source, source.model.name)
-    exported = saved_model_folder(source)
+    path = Path(source)
+    exported = saved_model_folder(path)
     if exported is not None:
         return _exported_classifier(exported, str(source))
-    return keras_classifier(load_model(source), str(source))
+    file = path / RUN_MODEL if path.is_dir() else path
+    return keras_classifier(load_model(path), str(source), file)
 
 
-def keras_classifier(saved: SavedModel, name: str) -> Classifier:
+def keras_classifier(saved: SavedModel, name: str, path: Path | None = None) -> Classifier:
     """A loaded Keras model as a classifier; a model that ends in logits gets its softmax."""
     model = saved.model
     needs_softmax = model.layers[-1].activation is keras.activations.linear
@@ -57,13 +62,13 @@ def keras_classifier(saved: SavedModel, name: str) -> Classifier:
         outputs = tf.cast(model(tf.cast(images, tf.float32), training=False), tf.float32)
         return tf.nn.softmax(outputs) if needs_softmax else outputs
 
-    return Classifier(name, saved.info, predict, model)
+    return Classifier(name, saved.info, predict, tuple(model.input_shape[1:3]), model, path)
 
 
 def _exported_classifier(folder: Path, name: str) -> Classifier:
     description = folder / "assets.extra" / MEMBER
     try:
-        info = ModelInfo.from_json(json.loads(description.read_text(encoding="utf-8")))
+        info = ModelInfo.from_json(json.loads(description.read_text(encoding="utf-8"))["model"])
         loaded = tf.saved_model.load(str(folder))
         signature = loaded.signatures["serving_default"]
     except FileNotFoundError as error:
@@ -73,9 +78,9 @@ def _exported_classifier(folder: Path, name: str) -> Classifier:
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"cannot read {folder} as an exported SavedModel: {reason}") from error
-    (argument,) = signature.structured_input_signature[1]
+    ((argument, spec),) = signature.structured_input_signature[1].items()
 
     def predict(images: Any, _keep: Any = loaded) -> Any:  # a signature dies with the object it came from
         return signature(**{argument: tf.cast(images, tf.float32)})["probabilities"]
 
-    return Classifier(name, info, predict)
+    return Classifier(name, info, predict, tuple(spec.shape[1:3]), path=folder)

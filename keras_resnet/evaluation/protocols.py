@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.data.pipeline import evaluation_batches
+from keras_resnet.data.pipeline import evaluation_batches, evaluation_images
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, validation_split
 from keras_resnet.data.views import EvalView, eval_view
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation import replicas
 from keras_resnet.evaluation.classifier import Classifier, open_classifier
+from keras_resnet.evaluation.multi_scale import score_images
 from keras_resnet.evaluation.progress import progress as show_progress
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.evaluation.running import Collected, collect, score_batches
@@ -73,24 +74,25 @@ def evaluate(
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     split = split or evaluation_split(dataset)
     dataset.images(split)  # an unknown split is told before minutes of loading
-    target = None if save_scores is None else Path(save_scores)
-    run = _Run(dataset, split, batch_size, target, progress, strategy, skip_limit)
+    target = None if save_scores is None else _writable(Path(save_scores))
+    run = _Run(dataset, split, batch_size, progress, strategy, skip_limit)
     parts: list[Scores] = []
+    partials: list[Path | None] = []
     for number, source in enumerate(models):
         # One at a time: an ensemble needs the memory of one model only.
         with strategy.scope() if strategy is not None else nullcontext():
             classifier = open_classifier(source)
         title = classifier.name if len(models) == 1 else f"[{number + 1}/{len(models)}] {classifier.name}"
         view = view_of(classifier.info, views, sizes)
-        parts.append(run.score(classifier, view, title, _partial(target, number, source, strategy)))
+        # A model that came from no file cannot be recognised when the run is repeated.
+        resumable = target is not None and classifier.path is not None
+        partials.append(_partial(target, number, strategy) if target and resumable else None)
+        parts.append(run.score(classifier, view, title, partials[-1]))
     scores = average(parts)
-    if target is not None:
-        if replicas.worker_of(strategy)[0] == 0:
-            write_scores(scores, target)
-        for number, source in enumerate(models):
-            partial = _partial(target, number, source, strategy)
-            if partial is not None:
-                partial.unlink(missing_ok=True)
+    if target is not None and replicas.worker_of(strategy)[0] == 0:
+        write_scores(scores, target)
+    for partial in filter(None, partials):
+        partial.unlink(missing_ok=True)
     return Evaluation.from_scores(scores)
 
 
@@ -158,10 +160,19 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def _partial(target: Path | None, number: int, source: Model, strategy: Any) -> Path | None:
-    """Where the scores of an unfinished model are kept; a model without a file cannot be recognised."""
-    if target is None or not isinstance(source, (str, os.PathLike)):
-        return None
+def _writable(target: Path) -> Path:
+    """Learn now, not after hours of computing, that the scores cannot be saved there."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise UserError(f"cannot write {target}: name a file in a folder that you may write to")
+    return target
+
+
+def _partial(target: Path, number: int, strategy: Any) -> Path:
+    """Where the scores of an unfinished model are kept."""
     worker, workers = replicas.worker_of(strategy)
     of_worker = f".{worker}-{workers}" if workers > 1 else ""
     return target.with_name(f"{target.name}.{number + 1}{of_worker}.partial")
@@ -174,7 +185,6 @@ class _Run:
     dataset: Dataset
     split: str
     batch_size: int
-    target: Path | None
     progress: bool
     strategy: Any
     skip_limit: float
@@ -183,7 +193,9 @@ class _Run:
         """One model over the split."""
         order = class_order(classifier, self.dataset)
         collected = Collected(self._identity(classifier, view), partial)
-        skipped = self._fill(collected, classifier, view, title)
+        done = collected.resume()
+        if collected.skipped is None:
+            self._fill(collected, done, classifier, view, title)
         rows = [replicas.gather_rows(self.strategy, part) for part in collected.rows()]
         by_number = np.argsort(rows[0], kind="stable")
         index, labels, probabilities = (part[by_number] for part in rows)
@@ -200,36 +212,45 @@ class _Run:
             index,
             labels,
             probabilities[:, order],
-            skipped,
+            collected.skipped or (),
         )
 
     def _fill(
-        self, collected: Collected, classifier: Classifier, view: EvalView, title: str
-    ) -> tuple[str, ...]:
-        """Score what `collected` lacks; returns the names of unreadable files."""
-        done = collected.resume()
+        self, collected: Collected, done: np.ndarray, classifier: Classifier, view: EvalView, title: str
+    ) -> None:
+        """Score what `collected` lacks: all but the images numbered in `done`."""
         worker, workers = replicas.worker_of(self.strategy)
         log = SkipLog(self.skip_limit)
-        images = max(1, self.batch_size // (10 if view.name == "10-crop" else 1))
-        batches = evaluation_batches(
-            self.dataset, self.split, view, batch_size=images, worker=worker, workers=workers, skip_log=log
-        )
-        stream = score_batches(batches, classifier.predict, done, images, self.strategy)
+        if view.name == "multi-scale":
+            whole = evaluation_images(self.dataset, self.split, skip_log=log).shard(workers, worker)
+            pixels = self.batch_size * view.image_size**2
+            stream = score_images(whole, classifier, view.sizes, done, pixels, self.strategy)
+        else:
+            images = max(1, self.batch_size // (10 if view.name == "10-crop" else 1))
+            batches = evaluation_batches(
+                self.dataset,
+                self.split,
+                view,
+                batch_size=images * workers,
+                worker=worker,
+                workers=workers,
+                skip_log=log,
+            )
+            stream = score_batches(batches, classifier.predict, done, images, self.strategy)
         total = -(-self.dataset.images(self.split) // workers)
         with log.watch(), show_progress(title, total, show=self.progress) as advance:
             advance(len(done))
             collect(stream, collected, advance)
         log.check()
-        collected.save()  # the next model of an ensemble may be interrupted too
-        return log.names
+        collected.complete(log.names)
 
     def _identity(self, classifier: Classifier, view: EvalView) -> dict[str, Any]:
         """What must be the same for an interrupted run to go on: as JSON knows it."""
-        files = [Path(classifier.name), *sorted(Path(classifier.name).rglob("*"))]
-        changed = max((file.stat().st_mtime_ns for file in files if file.exists()), default=0)
+        path = classifier.path
+        files = [] if path is None else [path, *path.rglob("*")]
         return {
-            "model": classifier.name,
-            "changed": changed,
+            "model": str(path),
+            "changed": max((file.stat().st_mtime_ns for file in files), default=0),
             "dataset": self.dataset.name,
             "split": self.split,
             "images": self.dataset.images(self.split),

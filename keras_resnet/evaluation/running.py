@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.errors import UserError
 from keras_resnet.evaluation.progress import Progress
 from keras_resnet.evaluation.replicas import Replicated
 from keras_resnet.evaluation.scores import read_arrays, write_arrays
@@ -25,24 +26,26 @@ Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # index [n], labels [n], proba
 class Collected:
     """Scores as they come in, one block of rows a batch; saved now and then if there is a `file`.
 
-    `file` holds, with `meta`, which models of which run are being scored: a run that was interrupted
-    goes on from it if its own `meta` is the same.
+    `identity` says which model is scored on what. A run that was interrupted goes on from its `file` if
+    that tells of the same; `skipped` are the unreadable files, known only when the run is complete.
     """
 
-    meta: dict[str, Any]
+    identity: dict[str, Any]
     file: Path | None = None
     index: list[np.ndarray] = field(default_factory=list)
     labels: list[np.ndarray] = field(default_factory=list)
     probabilities: list[np.ndarray] = field(default_factory=list)
+    skipped: tuple[str, ...] | None = None
     _saved: float = field(default_factory=time.monotonic)
 
     def resume(self) -> np.ndarray:
         """Take over what an interrupted run of the same kind left; returns the numbers of its images."""
         if self.file is not None and self.file.exists():
             meta, arrays = read_arrays(self.file)
-            if meta == self.meta:
+            if meta["identity"] == self.identity:
                 self.index, self.labels = [arrays["index"]], [arrays["labels"]]
                 self.probabilities = [arrays["probabilities"]]
+                self.skipped = None if meta["skipped"] is None else tuple(meta["skipped"])
                 return arrays["index"]
         return np.zeros(0, np.int64)
 
@@ -50,18 +53,26 @@ class Collected:
         """Append rows and, if it is time, save everything."""
         for kept, new in zip((self.index, self.labels, self.probabilities), rows, strict=True):
             kept.append(new)
-        if self.file is not None and time.monotonic() - self._saved > SAVE_EVERY:
+        if time.monotonic() - self._saved > SAVE_EVERY:
             self.save()
+
+    def complete(self, skipped: tuple[str, ...]) -> None:
+        """Say that nothing is missing but the unreadable files, and save."""
+        self.skipped = skipped
+        self.save()
 
     def save(self) -> None:
         """Write everything to `file`, if there is one."""
         if self.file is not None and self.index:
             names = ("index", "labels", "probabilities")
-            write_arrays(self.file, self.meta, dict(zip(names, self.rows(), strict=True)))
+            meta = {"identity": self.identity, "skipped": self.skipped}
+            write_arrays(self.file, meta, dict(zip(names, self.rows(), strict=True)))
             self._saved = time.monotonic()
 
     def rows(self) -> Rows:
         """Everything collected, in the order in which it came."""
+        if not self.index:
+            raise UserError(f"nothing to evaluate: {self.identity['dataset']} has no readable image")
         return (
             np.concatenate(self.index),
             np.concatenate(self.labels),

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet.data import views
+from keras_resnet.data.digits import digits_arrays
+from keras_resnet.data.sources import open_dataset
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.evaluation import Classifier, evaluate, load_scores, open_classifier, protocols, running
+from keras_resnet.saving import ModelInfo, SavedModel
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return open_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def expected(resnet20):
+    """Probabilities of the digits' test split, the plain way."""
+    return resnet20.model.predict(digits_arrays("test")[0].astype(np.float32), batch_size=50, verbose=0)
+
+
+def constant(labels: tuple[str, ...], info: ModelInfo, **changes) -> Classifier:
+    """Always answers 1/2, 1/4, 1/8, … in the order of its own labels."""
+    row = tf.constant([0.5**number for number in range(1, len(labels) + 1)])
+    fields = {"predict": lambda images: tf.repeat(row[None], tf.shape(images)[0], axis=0), **changes}
+    return Classifier("constant", replace(info, label_names=labels), **fields)
+
+
+def test_single_view_is_what_the_model_predicts(resnet20, digits, expected):
+    found = evaluate(resnet20, digits, batch_size=64)
+    np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-6)
+    labels = digits_arrays("test")[1]
+    assert found.top1_error == pytest.approx(100 * np.mean(expected.argmax(1) != labels))
+    assert (found.images, found.skipped, found.views) == (300, 0, "single")
+    assert found.confusion.sum() == 300
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_batch_size_changes_nothing(resnet20, digits, expected, batch_size):
+    found = evaluate(resnet20, digits, batch_size=batch_size)
+    np.testing.assert_array_equal(found.scores.index, np.arange(300))
+    np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-6)
+
+
+def test_every_saved_form_gives_the_same_numbers(resnet20, run_folder, digits, expected, tmp_path):
+    from keras_resnet.export import export_model
+
+    export_model(str(run_folder), str(tmp_path / "exported"))
+    for path in (run_folder, run_folder / "model.keras", tmp_path / "exported", tmp_path / "exported" / "1"):
+        found = evaluate(path, digits)
+        assert found.models == (str(path),)
+        np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-5, err_msg=str(path))
+
+
+def test_ten_crops_average_probabilities(resnet18, photos):
+    found = evaluate(resnet18, photos, views="10-crop", batch_size=40)
+    view = views.eval_view("10-crop", 32, resize=resnet18.info.resize)
+    for number, path in enumerate(photos.listings["test"].paths):
+        image = tf.io.decode_png(tf.io.read_file(path), channels=3)
+        crops = tf.cast(views.eval_ten_crops(image, view), tf.float32)
+        mean = resnet18.model(crops, training=False).numpy().mean(axis=0)
+        np.testing.assert_allclose(found.scores.probabilities[number], mean, atol=1e-5)
+    assert found.views == "10-crop"
+    single = evaluate(resnet18, photos)
+    assert np.abs(single.scores.probabilities - found.scores.probabilities).max() > 1e-3
+
+
+def test_an_ensemble_is_streamed_model_by_model_and_averaged(
+    resnet20, run_folder, digits, expected, tmp_path
+):
+    labels = tuple("0123456789")
+    file = tmp_path / "scores.npz"
+    found = evaluate([run_folder, constant(labels, resnet20.info)], digits, save_scores=file)
+    row = 0.5 ** np.arange(1, 11)
+    np.testing.assert_allclose(found.scores.probabilities, (expected + row) / 2, atol=1e-6)
+    assert found.models == (str(run_folder), "constant")
+    np.testing.assert_array_equal(load_scores(file).probabilities, found.scores.probabilities)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scores.npz"]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(run_folder, digits, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "SAVE_EVERY", 0.0)
+    started: list[int] = []
+    limit = [3]
+
+    class Interrupting(running.Replicated):
+        def __call__(self, images):
+            if len(started) == limit[0]:
+                raise KeyboardInterrupt
+            started.append(len(images))
+            return super().__call__(images)
+
+    monkeypatch.setattr(running, "Replicated", Interrupting)
+    file = tmp_path / "scores.npz"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run_folder, digits, batch_size=50, save_scores=file)
+    assert not file.exists()
+    done = 50 * 2  # the third batch had started, but nobody had waited for it
+    limit[0] = 1000
+    started.clear()
+    found = evaluate(run_folder, digits, batch_size=64, save_scores=file)  # another batch size is no matter
+    assert sum(started) == 300 - done
+    np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-6)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scores.npz"]
+
+    limit[0] = 3
+    started.clear()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run_folder, digits, batch_size=50, save_scores=file)
+    limit[0] = 1000
+    started.clear()
+    evaluate(run_folder, digits, split="val", batch_size=50, save_scores=file)
+    assert sum(started) == 300  # what was left is of another split
+
+
+STRATEGY_SCRIPT = """
+import json, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1", "CPU:2"])
+from keras_resnet.data.sources import open_dataset
+from keras_resnet.evaluation import evaluate
+found = evaluate(sys.argv[1], open_dataset("digits"), batch_size=32, strategy=strategy)
+probabilities = found.scores.probabilities.tolist()
+print(json.dumps({"index": found.scores.index.tolist(), "probabilities": probabilities}))
+"""
+
+
+def test_a_strategy_counts_every_image_once(run_folder, expected):
+    command = [sys.executable, "-c", STRATEGY_SCRIPT, str(run_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["index"] == list(range(300))  # 300 is no multiple of 32, and 32 none of 3 replicas
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+
+
+def test_classes_are_matched_by_name(resnet20, digits):
+    reverse = tuple("9876543210")
+    found = evaluate(constant(reverse, resnet20.info), digits)
+    assert found.scores.probabilities[0].argmax() == 9
+    # Names that the data does not know, and the mere numbers of a model without description: by position.
+    for labels in (tuple("abcdefghij"), tuple(str(number) for number in range(10))):
+        order = protocols.class_order(constant(labels, resnet20.info), replace(digits, label_names=reverse))
+        assert order.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("a", "b"), r"constant knows 2 classes \(a, b\), digits has 10 \(0, 1, 2, …\)"),
+        (tuple("1abcdefghi"), "class '1' is number 1 in digits and number 0 in constant"),
+    ],
+)
+def test_classes_that_do_not_match_are_refused(resnet20, digits, labels, message):
+    with pytest.raises(UserError, match=message):
+        evaluate(constant(labels, resnet20.info), digits)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"views": "11-crop"}, "unknown views '11-crop'; choose one of single, 10-crop, multi-scale"),
+        ({"views": "10-crop"}, "ten crops are all the same"),
+        ({"views": "multi-scale"}, "CIFAR network"),
+        ({"split": "nowhere"}, "no split 'nowhere'"),
+        ({"batch_size": 0}, "at least 1"),
+    ],
+)
+def test_impossible_requests(resnet20, digits, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate(resnet20, digits, **arguments)
+
+
+def test_files_that_are_missing_or_unwritable_are_told_at_once(resnet20, digits, tmp_path):
+    with pytest.raises(UserError, match="no model at"):
+        evaluate(tmp_path / "nothing", digits)
+    with pytest.raises(UserError, match="cannot write"):
+        evaluate(resnet20, digits, save_scores=tmp_path)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(UserError, match="was it exported by keras-resnet export"):
+        open_classifier(tmp_path)
+
+
+def test_a_model_that_ends_in_logits_gets_its_softmax(network, digits, expected):
+    logits = network("resnet20", tuple("0123456789"), 32, classifier_activation=None)
+    found = evaluate(SavedModel(logits.model, logits.info), digits)
+    np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-6)
+
+
+def test_unreadable_images_are_skipped_and_counted(resnet18, photos, tmp_path):
+    for source in photos.listings["test"].paths:
+        parts = source.split("/")[-2:]
+        target = tmp_path / "test" / parts[0] / parts[1]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    broken = tmp_path / "test" / "cat" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    data = open_dataset(str(tmp_path))
+    whole = evaluate(resnet18, photos)
+    for views_name in ("single", "multi-scale"):
+        found = evaluate(resnet18, data, views=views_name, batch_size=4, skip_limit=0.1)
+        assert (found.images, found.skipped) == (14, 1)
+        assert found.scores.skipped == (str(broken),)
+        assert found.scores.index.tolist() == [number for number in range(15) if number != 7]
+        if views_name == "single":
+            kept = whole.scores.probabilities[found.scores.index]
+            np.testing.assert_allclose(found.scores.probabilities, kept, atol=1e-6)
+    with pytest.raises(UserError, match="unreadable"):
+        evaluate(resnet18, data, skip_limit=0.01)
