@@ -14,8 +14,8 @@ class Replicated:
 
     A batch is filled up to `batch_size` rounded up to whole replicas, so that every step has one
     shape: nothing is compiled twice, no image is dropped, and a result does not depend on its
-    neighbours. What filled it up is cut off again. Without `batch_size`, only to whole replicas
-    (and shapes may vary).
+    neighbours. What filled it up is cut off again. Without `batch_size`, batches of uint8 images may
+    have any shape and are filled up to whole replicas only.
     """
 
     def __init__(self, function: Callable[[Any], Any], strategy: Any = None, batch_size: int | None = None):
@@ -23,7 +23,13 @@ class Replicated:
         self.local = local_replicas(self.strategy)
         self.share = None if batch_size is None else -(-batch_size // self.local)
         run = self.strategy.run
-        self._step = tf.function(lambda images: run(function, (images,)), reduce_retracing=batch_size is None)
+        # One trace for all shapes; values of several replicas have no signature, so theirs are relaxed.
+        any_shape = self.local == 1 and batch_size is None
+        self._step = tf.function(
+            lambda images: run(function, (images,)),
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)] if any_shape else None,
+            reduce_retracing=batch_size is None,
+        )
 
     def __call__(self, images: Any) -> Callable[[], np.ndarray]:
         """Start the computation on `images` [n, …]; calling what is returned waits for its result."""

@@ -15,7 +15,7 @@ from keras_resnet.evaluation import Classifier, evaluate, multi_scale, open_clas
 from keras_resnet.evaluation.classifier import keras_classifier
 from keras_resnet.saving import ModelInfo, SavedModel
 
-SIZES = (32, 48, 71)
+SIZES = (32, 47)
 
 
 def softmax(logits):

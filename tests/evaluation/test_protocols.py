@@ -211,7 +211,7 @@ def test_unreadable_images_are_skipped_and_counted(resnet18, photos, tmp_path):
     data = open_dataset(str(tmp_path))
     whole = evaluate(resnet18, photos)
     for views_name in ("single", "multi-scale"):
-        found = evaluate(resnet18, data, views=views_name, batch_size=4, skip_limit=0.1)
+        found = evaluate(resnet18, data, views=views_name, sizes=[32], batch_size=4, skip_limit=0.1)
         assert (found.images, found.skipped) == (14, 1)
         assert found.scores.skipped == (str(broken),)
         assert found.scores.index.tolist() == [number for number in range(15) if number != 7]
