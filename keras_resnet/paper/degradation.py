@@ -1,0 +1,112 @@
+"""The degradation problem (Fig. 1, 4, 6) in one sentence: who trains worse when deeper, and by how much."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from keras_resnet.errors import UserError
+from keras_resnet.paper.folders import RunFolder
+
+# Percentage points of training error below which two networks train equally well.
+MARGIN = 0.5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The shallowest and the deepest network of a kind at the end of their trainings.
+
+    Errors in percent, means over the seeds; `train` on the augmented training images of the last epoch.
+    """
+
+    shallow: str
+    deep: str
+    shallow_train: float
+    deep_train: float
+    shallow_val: float
+    deep_val: float
+    seeds: int
+
+    @property
+    def train_gap(self) -> float:
+        """How much worse the deeper one trains, percentage points; negative: better."""
+        return self.deep_train - self.shallow_train
+
+    @property
+    def val_gap(self) -> float:
+        """The same of the validation error."""
+        return self.deep_val - self.shallow_val
+
+    @property
+    def degrades(self) -> bool:
+        """Whether the deeper network trains worse."""
+        return self.train_gap > MARGIN
+
+    def sentence(self) -> str:
+        """What happened, for a reader who has not seen the curves."""
+        if self.degrades:
+            verdict = f"{self.deep} trains worse than {self.shallow}"
+        elif self.train_gap < -MARGIN:
+            verdict = f"{self.deep} trains better than {self.shallow}"
+        else:
+            verdict = f"{self.deep} trains as well as {self.shallow}"
+        return (
+            f"{verdict}: training error {self.deep_train:.1f} % against {self.shallow_train:.1f} % "
+            f"({self.train_gap:+.1f} points), validation error {self.deep_val:.1f} % against "
+            f"{self.shallow_val:.1f} % ({self.val_gap:+.1f} points)"
+        )
+
+
+def compare(runs: Sequence[RunFolder]) -> dict[str, Comparison]:
+    """Compare shallowest and deepest among the finished runs, by kind: "plain", "residual".
+
+    Kinds with networks of one depth only are left out.
+
+    Raises:
+        UserError: runs of one kind were trained under different conditions.
+    """
+    kinds: dict[str, dict[int, list[RunFolder]]] = {"plain": defaultdict(list), "residual": defaultdict(list)}
+    finished = [run for run in runs if run.finished]
+    _require_equal_conditions(finished)
+    for run in finished:
+        kind = "plain" if run.net.shortcut is None else "residual"
+        kinds[kind][run.net.architecture.depth].append(run)
+    return {kind: _comparison(depths) for kind, depths in kinds.items() if len(depths) > 1}
+
+
+def summary(comparisons: dict[str, Comparison]) -> str:
+    """One or two sentences on plain networks and residual ones."""
+    sentences = [comparison.sentence() for comparison in comparisons.values()]
+    if not sentences:
+        return "Nothing to compare yet: it takes finished runs of two depths."
+    plain, residual = comparisons.get("plain"), comparisons.get("residual")
+    if plain and residual and plain.degrades and not residual.degrades:
+        return f"Without shortcuts {sentences[0]}. With shortcuts {sentences[1]}."
+    return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + "."
+
+
+def _comparison(depths: dict[int, list[RunFolder]]) -> Comparison:
+    shallow, deep = depths[min(depths)], depths[max(depths)]
+    return Comparison(
+        shallow[0].net.label,
+        deep[0].net.label,
+        fmean(run.final_training_error for run in shallow),
+        fmean(run.final_training_error for run in deep),
+        fmean(run.final_validation_error for run in shallow),
+        fmean(run.final_validation_error for run in deep),
+        min(len(shallow), len(deep)),
+    )
+
+
+def _require_equal_conditions(runs: Sequence[RunFolder]) -> None:
+    """Degradation is a statement about equal conditions; anything else would be no comparison."""
+    for run in runs[1:]:
+        first = runs[0]
+        for name in ("dataset", "image_size", "hold_out", "precision", "recipe"):
+            if run.settings[name] != first.settings[name]:
+                raise UserError(
+                    f"{first.path} and {run.path} cannot be compared: they differ in {name}; train both "
+                    "under equal conditions"
+                )

@@ -1,0 +1,102 @@
+"""One run of an experiment in a process of its own: train, test, write down what was measured.
+
+Started by `runner.py` as `python -m keras_resnet.paper.one_run PLANNED-RUN-AS-JSON [ARGUMENT…]`, the
+arguments being those of the user's own command. Prints nothing on stdout but the line of an error.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+from keras_resnet.errors import UserError
+from keras_resnet.paper.plan import PlannedRun, is_small
+
+LOOK_FOR_PARENT_EVERY = 2.0  # seconds
+
+
+def main() -> None:
+    """Train and test what the first argument says."""
+    run = PlannedRun.from_json(sys.argv[1])
+    sys.argv[:] = ["keras-resnet", *sys.argv[2:]]  # what run.json records as the command
+    _stop_with(os.getppid())
+    try:
+        measure(run)
+    except UserError as error:
+        print(error, flush=True)
+        raise SystemExit(error.exit_code) from None
+
+
+def measure(run: PlannedRun) -> None:
+    """Train unless that is done already, then test; both go on where an earlier process stopped.
+
+    Raises:
+        UserError: the data or the folder are not usable.
+        Interrupted: asked to stop; the same call goes on.
+    """
+    from keras_resnet.quiet import import_tensorflow
+
+    import_tensorflow()
+    from keras_resnet.data.sources import hold_out, open_dataset
+    from keras_resnet.evaluation import evaluate
+    from keras_resnet.training.checkpoints import write_atomically
+    from keras_resnet.training.run import train
+    from keras_resnet.training.settings import make_settings
+
+    conditions = run.conditions
+    dataset = open_dataset(conditions.dataset, data_dir=conditions.data_dir)
+    if conditions.hold_out:
+        dataset = hold_out(dataset, images=conditions.hold_out)
+    settings = make_settings(
+        run.net.architecture,
+        dataset,
+        recipe=conditions.recipe,
+        overrides=conditions.overrides,
+        image_size=conditions.image_size,
+        precision=conditions.precision,
+        devices=conditions.devices,
+        seed=run.net.seed,
+        hold_out=conditions.hold_out,
+    )
+    if not _is_trained(run):
+        train(settings, dataset, run.folder)
+    began = time.monotonic()
+    scores = run.folder / f"scores-{run.views}.npz"
+    batch_size = 250 if is_small(dataset) else 64
+    result = evaluate(
+        str(run.folder), dataset, views=run.views, save_scores=scores, batch_size=batch_size
+    ).to_json()
+    for bulky in ("confusion", "skipped_files", "label_names"):
+        del result[bulky]
+    result["seconds"] = round(time.monotonic() - began, 1)
+    result["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    write_atomically(run.evaluation, json.dumps(result, indent=1).encode())
+
+
+def _is_trained(run: PlannedRun) -> bool:
+    record = run.folder / "run.json"
+    return (
+        record.exists()
+        and (run.folder / "model.keras").exists()
+        and json.loads(record.read_text()).get("status") == "finished"
+    )
+
+
+def _stop_with(parent: int) -> None:
+    """Ask this process to save and stop when its parent is gone, even if that was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_FOR_PARENT_EVERY)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

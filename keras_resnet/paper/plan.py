@@ -1,0 +1,145 @@
+"""A plan: which networks an experiment trains, on what, how, and in which folders. No TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from keras_resnet.data.sources import Dataset
+from keras_resnet.errors import UsageError
+from keras_resnet.paper.experiments import Experiment, Net, Views
+from keras_resnet.recipes import default_recipe
+
+DEFAULT_WORKDIR = "runs/paper"
+SMALL = 64  # pixels; images of one size up to this are what the networks of Sec. 4.2 are for
+# The laptop edition: the paper's recipe for CIFAR, shortened in proportion. Digits are never mirrored.
+QUICK_RECIPE = "cifar-paper"
+QUICK_OVERRIDES: Mapping[str, Any] = {"epochs": 30, "batch_size": 64, "flip": False}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all networks of an experiment have in common: equal conditions but for the network."""
+
+    dataset: str
+    data_dir: str | None = None
+    recipe: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    precision: str = "float32"
+    devices: str = "all"
+    hold_out: int = 0
+
+    @property
+    def label(self) -> str:
+        """Name of the folder of runs under these conditions: cifar-paper, cifar-fast,epochs=2."""
+        if self.overrides == QUICK_OVERRIDES and self.dataset == "digits":
+            return "quick" if self.precision == "float32" else f"quick,{self.precision}"
+        parts = [self.recipe or "default", *(f"{k}={v}" for k, v in sorted(self.overrides.items()))]
+        parts += [f"image-size={self.image_size}"] if self.image_size else []
+        parts += [self.precision] if self.precision != "float32" else []
+        parts += [f"hold-out={self.hold_out}"] if self.hold_out else []
+        return ",".join(parts)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One network to train and test; everything the process that does it needs to know."""
+
+    net: Net
+    conditions: Conditions
+    folder: Path
+    views: Views
+
+    def to_json(self) -> str:
+        """For the command line of that process."""
+        return json.dumps(asdict(self) | {"folder": str(self.folder)})
+
+    @classmethod
+    def from_json(cls, text: str) -> PlannedRun:
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        net, conditions = Net(**data["net"]), Conditions(**data["conditions"])
+        return cls(net, conditions, Path(data["folder"]), data["views"])
+
+    @property
+    def evaluation(self) -> Path:
+        """The file with the test errors, which makes the run complete."""
+        return self.folder / f"evaluation-{self.views}.json"
+
+    @property
+    def status(self) -> str:
+        """`missing`, `begun` or `measured`."""
+        if self.evaluation.exists():
+            return "measured"
+        return "begun" if (self.folder / "run.json").exists() else "missing"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of an experiment, the smallest first (those of further seeds after all first ones)."""
+
+    experiment: Experiment
+    conditions: Conditions
+    runs: tuple[PlannedRun, ...]
+
+
+def is_small(dataset: Dataset) -> bool:
+    """Whether its images are small pictures of one size, as CIFAR-10's and the digits are."""
+    shape = dataset.image_shape
+    return shape is not None and shape[0] == shape[1] and shape[0] <= SMALL
+
+
+def make_plan(
+    experiment: Experiment,
+    dataset: Dataset,
+    conditions: Conditions,
+    *,
+    workdir: str | Path = DEFAULT_WORKDIR,
+    seeds: int | None = None,
+    quick: bool = False,
+) -> Plan:
+    """Say what to train for an experiment on a data set.
+
+    Args:
+        experiment: the table or figure.
+        dataset: opened; must be what `conditions.dataset` names.
+        conditions: for all networks alike; without a recipe, the default one for network and data.
+        workdir: where run folders go: `WORKDIR/DATASET/CONDITIONS/NETWORK-seedN`.
+        seeds: train from that many seeds each.
+        quick: only the laptop edition's depths.
+
+    Raises:
+        UsageError: nothing is trained for it, or it cannot be done on these images.
+    """
+    if experiment.measure == "none":
+        raise UsageError(
+            f"{experiment.name} is drawn from the descriptions of the networks: nothing to train"
+        )
+    small = is_small(dataset)
+    nets = experiment.nets(small, seeds=seeds, quick=quick)
+    views: Views = "single" if small else experiment.views
+    runs = []
+    for net in nets:
+        recipe = conditions.recipe or default_recipe(net.architecture, dataset.kind)
+        own = replace(conditions, recipe=recipe)
+        folder = Path(workdir) / slug(conditions.dataset) / own.label / net.folder
+        runs.append(PlannedRun(net, own, folder, views))
+    runs.sort(key=lambda run: (run.net.seed, run.net.architecture.multiply_adds(), run.net.folder))
+    return Plan(experiment, conditions, tuple(runs))
+
+
+def quick_conditions(precision: str = "float32", devices: str = "all") -> Conditions:
+    """The laptop edition: digits, the paper's optimiser, 30 epochs with its two drops of the rate."""
+    return Conditions("digits", None, QUICK_RECIPE, QUICK_OVERRIDES, None, precision, devices)
+
+
+def slug(dataset: str) -> str:
+    """A folder name for a data set: the last component of its name, in letters, digits and dashes."""
+    parts = [part for part in dataset.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    name = re.sub(r"[^A-Za-z0-9]+", "-", parts[-1] if parts else "data").strip("-").lower()
+    return name or "data"

@@ -1,0 +1,174 @@
+"""Figure 7: how strongly each 3×3 layer responds, after batch normalisation, before ReLU and addition."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_resnet.data.pipeline import evaluation_batches
+from keras_resnet.data.sources import Dataset
+from keras_resnet.errors import UserError
+from keras_resnet.evaluation import evaluation_split
+from keras_resnet.evaluation.protocols import view_of
+from keras_resnet.layers import BN_EPSILON, fused_batch_norm
+from keras_resnet.paper.folders import RESPONSES
+from keras_resnet.saving import load_model
+from keras_resnet.scanned import ScannedBlocks
+from keras_resnet.training.checkpoints import write_atomically
+
+IMAGES = 1000
+BATCH = 50
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Standard deviations of the 3×3 layers' responses, in the order of the forward pass.
+
+    Over all images, positions and channels, batch normalisation with its stored statistics.
+    """
+
+    network: str
+    layers: tuple[str, ...]
+    stds: tuple[float, ...]
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "network": self.network,
+            "images": self.images,
+            "layers": list(self.layers),
+            "std": [round(std, 6) for std in self.stds],
+        }
+
+
+def measure_responses(model: keras.Model, batches: Iterable[Any]) -> Responses:
+    """Run `batches` of images [N, H, W, 3] (RGB 0…255) through a network and measure its 3×3 layers.
+
+    Scanned stages are measured block by block, as if they were unrolled.
+
+    Raises:
+        UserError: the network has no 3×3 layer followed by batch normalisation.
+    """
+    probes = _probes(model)
+    if not probes:
+        raise UserError(f"{model.name} has no 3×3 layers with batch normalisation; is it one of ours?")
+    names = [name for probe in probes for name in probe.names]
+    inside = keras.Model(model.input, [probe.tensor for probe in probes])
+
+    @tf.function
+    def moments(images: Any) -> Any:
+        # Sums, not the activations: a thousand layers' activations would not fit in memory.
+        outputs = inside(images, training=False)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        sums = [row for probe, y in zip(probes, outputs, strict=True) for row in probe.sums(y)]
+        return tf.stack(sums)
+
+    total = np.zeros((len(names), 3))
+    images = 0
+    for batch in batches:
+        total += moments(batch).numpy().astype(np.float64)
+        images += int(batch.shape[0])
+    if not images:
+        raise UserError("no images to measure responses on")
+    count, mean = total[:, 0], total[:, 1] / total[:, 0]
+    stds = np.sqrt(np.maximum(total[:, 2] / count - mean**2, 0.0))
+    return Responses(model.name, tuple(names), tuple(map(float, stds)), images)
+
+
+def run_responses(folder: str | os.PathLike[str], dataset: Dataset, images: int = IMAGES) -> Responses:
+    """Measure a run folder (kept there in responses.json) or a `.keras` file on the first test images.
+
+    Raises:
+        UserError: there is no readable model.
+    """
+    saved = load_model(folder)
+    split = evaluation_split(dataset)
+    batches = evaluation_batches(dataset, split, view_of(saved.info, "single"), batch_size=BATCH)
+    pictures = batches.map(lambda x, *_: x).unbatch().take(images).batch(BATCH)
+    found = measure_responses(saved.model, pictures)
+    if Path(folder).is_dir():
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        data = found.to_json() | {"dataset": dataset.name, "split": split, "date": now}
+        write_atomically(Path(folder) / RESPONSES, json.dumps(data, indent=1).encode())
+    return found
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A tensor inside the network and the (count, sum, sum of squares) of each 3×3 layer behind it."""
+
+    names: tuple[str, ...]
+    tensor: Any
+    sums: Callable[[Any], list[Any]]
+
+
+def _probes(model: keras.Model) -> list[_Probe]:
+    kernels = {
+        layer.name: layer.kernel_size for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
+    }
+    probes = []
+    for layer in model.layers:
+        if isinstance(layer, ScannedBlocks):
+            stage = layer.name.removesuffix("_blocks")
+            names = tuple(
+                f"{stage}_block{block + 2}_conv{j + 1}"
+                for block in range(layer.blocks)
+                for j in range(len(layer.kernels))
+                if layer.kernels[j] == 3
+            )
+            probes.append(_Probe(names, layer.input, partial(_scanned_sums, layer)))
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            conv = "conv".join(layer.name.rsplit("bn", 1))  # conv1_bn follows conv1_conv, …_bn2 …_conv2
+            if kernels.get(conv) == (3, 3):
+                probes.append(_Probe((conv,), layer.output, lambda y: [_sums(y)]))
+    return probes
+
+
+def _sums(y: Any) -> Any:
+    y = tf.cast(y, tf.float32)
+    return tf.stack([tf.cast(tf.size(y), tf.float32), tf.reduce_sum(y), tf.reduce_sum(tf.square(y))])
+
+
+def _scanned_sums(layer: ScannedBlocks, x: Any) -> list[Any]:
+    """The same of every block of a scanned stage, by running its blocks one after the other."""
+    found = tf.TensorArray(tf.float32, layer.blocks, element_shape=[layer.kernels.count(3), 3])
+    convs = [tf.cast(tf.convert_to_tensor(weight), layer.compute_dtype) for weight in layer.convs]
+    norms = [[tf.convert_to_tensor(weight) for weight in norm] for norm in layer.norms]
+
+    def body(i: Any, x: Any, found: Any) -> tuple[Any, Any, Any]:
+        def respond(x: Any, j: int) -> Any:
+            kernel = tf.gather(convs[j], i)
+            y = ops.conv(x, kernel, padding="same", data_format="channels_last")
+            gamma, beta, mean, variance = (tf.gather(weight, i) for weight in norms[j])
+            return fused_batch_norm(y, gamma, beta, mean, variance, BN_EPSILON, False)[0]
+
+        y, sums = x, []
+        last = len(layer.kernels) - 1
+        for j in range(last + 1):
+            y = respond(y, j)
+            if layer.kernels[j] == 3:
+                sums.append(_sums(y))
+            if j < last:
+                y = tf.nn.relu(y)
+        if layer.shortcut:
+            y = y + (respond(x, last + 1) if layer.projection else x)
+        y = tf.nn.relu(y)
+        y.set_shape(x.shape)
+        return i + 1, y, found.write(i, tf.stack(sums))
+
+    _, _, found = tf.while_loop(
+        lambda i, *_: i < layer.blocks, body, (tf.constant(0), x, found), parallel_iterations=1
+    )
+    return list(tf.unstack(tf.reshape(found.stack(), [-1, 3]), num=layer.blocks * layer.kernels.count(3)))

@@ -1,0 +1,110 @@
+"""Runs a plan: one process a run, one after the other, until all is measured or the budget is spent."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.paper.plan import Plan, PlannedRun
+from keras_resnet.training.interrupts import Interrupted
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+Say = Callable[[str], None]
+
+
+def seconds_of(budget: str) -> float:
+    """2h → 7200, 30m → 1800, 1h30m → 5400.
+
+    Raises:
+        UsageError: it is not written so.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", budget)
+    if not parts or "".join(number + unit for number, unit in parts) != budget:
+        raise UsageError(f"budget {budget!r} is not a time; write it as 2h, 30m or 1h30m")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def run_plan(plan: Plan, *, budget: float | None = None, say: Say = lambda line: None) -> bool:
+    """Train and test what the plan lacks; returns whether everything is measured now.
+
+    When `budget` (seconds) is over, the running training saves itself and stops; the same call goes on.
+
+    Raises:
+        UserError: a run failed; earlier ones keep what they measured.
+        Interrupted: SIGINT or SIGTERM came; the running training has been saved.
+    """
+    deadline = None if budget is None else time.monotonic() + budget
+    todo = [run for run in plan.runs if run.status != "measured"]
+    done = len(plan.runs) - len(todo)
+    if done:
+        say(f"{done} of {len(plan.runs)} runs are measured already")
+    for number, run in enumerate(todo, done + 1):
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+        verb = "going on with" if run.status == "begun" else "training"
+        say(f"[{number}/{len(plan.runs)}] {verb} {run.net.label}, seed {run.net.seed}, in {run.folder}")
+        if not _run_one(run, deadline):
+            return False
+    return True
+
+
+def _run_one(run: PlannedRun, deadline: float | None) -> bool:
+    """Whether it came to its end before the deadline."""
+    command = [sys.executable, "-m", "keras_resnet.paper.one_run", run.to_json(), *sys.argv[1:]]
+    # A session of its own: Ctrl-C reaches this process alone, which passes it on exactly once.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            with _signals():
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                words, _ = process.communicate(timeout=left)
+        except subprocess.TimeoutExpired:
+            words = _stop(process)
+            if process.returncode != 0:
+                return False
+        except Interrupted as interrupted:
+            _stop(process)
+            raise Interrupted(
+                f"stopped in {run.folder}; run the same command again to go on", interrupted.exit_code - 128
+            ) from None
+    if process.returncode != 0:
+        raise UserError(_last_words(words, run, process.returncode))
+    return True
+
+
+def _stop(process: subprocess.Popen[str]) -> str:
+    """Ask the training to save itself, and wait for it."""
+    process.send_signal(signal.SIGTERM)
+    words, _ = process.communicate()
+    return words
+
+
+def _last_words(words: str, run: PlannedRun, code: int) -> str:
+    lines: Sequence[str] = words.strip().splitlines()
+    if lines:
+        return f"{run.net.label}: {lines[-1]}"
+    reason = (
+        "was killed, perhaps for want of memory" if code == -signal.SIGKILL else f"ended with code {code}"
+    )
+    return f"{run.net.label}: its training in {run.folder} {reason}; run the same command again to go on"
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Interrupted inside the block."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("stopped", number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
