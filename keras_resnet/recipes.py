@@ -16,6 +16,7 @@ from keras_resnet.errors import UsageError
 
 ScheduleName = Literal["drops", "plateau", "cosine", "one-cycle"]
 Normalization = Literal["pixel-mean", "channel-mean", "channel"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 View = Literal["scale-jitter", "random-resized-crop", "pad-crop", "center"]
 
 

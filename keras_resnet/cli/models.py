@@ -22,32 +22,32 @@ def models(as_json: bool) -> None:
     """
     from keras_resnet.architectures import ARCHITECTURES
 
-    rows = [
-        {
-            "name": net.name,
-            "depth": net.depth,
-            "family": net.family,
-            "shortcut": net.shortcut,
-            "parameters": net.parameters(),
-            "multiply_adds": net.multiply_adds(),
-            "paper_multiply_adds": net.paper_multiply_adds,
-        }
-        for net in ARCHITECTURES.values()
-    ]
+    networks = ARCHITECTURES.values()
     if as_json:
-        echo_json(rows)
+        names = ("name", "depth", "family", "shortcut")
+        echo_json(
+            [
+                {name: getattr(net, name) for name in names}
+                | {
+                    "parameters": net.parameters(),
+                    "multiply_adds": net.multiply_adds(),
+                    "paper_multiply_adds": net.paper_multiply_adds,
+                }
+                for net in networks
+            ]
+        )
         return
     table = [
         (
-            row["name"],
-            row["depth"],
-            row["family"],
-            row["shortcut"] or "-",
-            f"{row['parameters']:,}",
-            f"{row['multiply_adds'] / 1e9:.3f}",
-            f"{row['paper_multiply_adds'] / 1e9:.1f}" if row["paper_multiply_adds"] else "-",
+            net.name,
+            net.depth,
+            net.family,
+            net.shortcut or "-",
+            f"{net.parameters():,}",
+            f"{net.multiply_adds() / 1e9:.3f}",
+            f"{net.paper_multiply_adds / 1e9:.1f}" if net.paper_multiply_adds else "-",
         )
-        for row in rows
+        for net in networks
     ]
     header = ("name", "depth", "family", "shortcut", "parameters", "10⁹ multiply-adds", "in the paper")
     echo_table(table, header)

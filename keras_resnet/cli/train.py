@@ -49,6 +49,8 @@ from keras_resnet.cli.common import (
     metavar="N|all|cpu:K|tpu",
     help="GPUs to use, or the CPU as K devices.",
 )
+@click.option("--workers", metavar="HOST:PORT,…", help="All workers of a run on several machines.")
+@click.option("--worker-index", type=int, help="This machine's place in --workers, from 0.")
 @click.option("--accumulate", type=int, default=1, help="Pass each batch in that many parts.")
 @click.option("--hold-out", type=int, default=0, help="Validate on that many training images (Sec. 4.2).")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -71,6 +73,8 @@ def train(
     precision: str,
     image_size: int | None,
     devices: str,
+    workers: str | None,
+    worker_index: int | None,
     accumulate: int,
     hold_out: int,
     seed: int,
@@ -95,6 +99,7 @@ def train(
       keras-resnet train --depth 56 --plain --dataset cifar10 --recipe cifar-fast
       keras-resnet train --depth 50 --dataset path/to/folders --precision mixed_bfloat16
       keras-resnet train --depth 18 --dataset my-photos --recipe finetune --weights imagenet
+      keras-resnet train --depth 50 --dataset imagenet2012 --workers a:7000,b:7000 --worker-index 0
     """
     from keras_resnet.architectures import get_architecture, network_name
 
@@ -109,10 +114,13 @@ def train(
     start_tensorflow()
     from keras_resnet.data.sources import hold_out as hold_out_images
     from keras_resnet.data.sources import open_dataset
+    from keras_resnet.training.devices import make_strategy
     from keras_resnet.training.epochs import Habits
     from keras_resnet.training.run import train as run_training
     from keras_resnet.training.settings import make_settings
 
+    # First of all: collective operations must be set up before TensorFlow does anything else.
+    strategy = make_strategy(devices, workers.split(",") if workers else (), worker_index)
     data = open_dataset(dataset, data_dir=data_dir)
     if hold_out:
         data = hold_out_images(data, images=hold_out)
@@ -131,7 +139,7 @@ def train(
     )
     habits = Habits(checkpoint_minutes, checkpoint_steps, tensorboard=tensorboard, profile=profile)
     folder = workdir or f"runs/{architecture.name}-{_slug(dataset)}"
-    result = run_training(settings, data, folder, fresh=fresh, habits=habits)
+    result = run_training(settings, data, folder, strategy=strategy, fresh=fresh, habits=habits)
     if as_json:
         echo_json(result.to_json())
     else:

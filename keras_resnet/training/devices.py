@@ -1,30 +1,45 @@
-"""Which devices a run uses, and in which precision: strategies and Keras' dtype policy."""
+"""Which devices of which machines a run uses, and in which precision: strategies and Keras' dtype policy."""
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_resnet.errors import UsageError, UserError
+from keras_resnet.recipes import Precision
 
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
+def make_strategy(
+    devices: str = "all", workers: Sequence[str] = (), worker_index: int | None = None
+) -> tf.distribute.Strategy:
+    """A strategy over the devices asked for; call it before anything else uses TensorFlow.
 
-def make_strategy(devices: str = "all") -> tf.distribute.Strategy:
-    """A `MirroredStrategy` over the devices asked for.
+    One machine gets a `MirroredStrategy`. Several get a `MultiWorkerMirroredStrategy`: they are named
+    by `workers`, by the environment's TF_CONFIG, or by Slurm where a job step has several tasks.
 
     Args:
         devices: "all" (every GPU, or the CPU where there is none), a number of GPUs, "cpu:K" for the
             CPU as K logical devices, or "tpu".
+        workers: HOST:PORT of every worker, the same list everywhere; the first one is the chief.
+        worker_index: this worker's place in `workers`, from 0.
 
     Raises:
-        UsageError: `devices` is not of that form.
+        UsageError: `devices` or `workers` is not of that form.
         UserError: the machine has no such devices.
     """
+    if workers:
+        _set_cluster(workers, worker_index)
+    resolver = _cluster_resolver()
     if devices == "tpu":
         return _tpu_strategy()
+    if resolver is not None:
+        _hide_devices(devices)
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     kind, _, number = devices.partition(":")
     if kind == "cpu":
         count = _positive(number or "1", devices)
@@ -43,6 +58,37 @@ def make_strategy(devices: str = "all") -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(names)
 
 
+def distribute(
+    strategy: tf.distribute.Strategy, batches: Callable[[int, int], tf.data.Dataset], batch_size: int
+) -> Any:
+    """An iterable whose elements `strategy.run` takes: each worker's share, split over its replicas.
+
+    Args:
+        strategy: the run's.
+        batches: (worker, workers) → that worker's share of every batch.
+        batch_size: images of a whole batch, over all workers and replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return batches(0, 1)
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        share = batches(context.input_pipeline_id, context.num_input_pipelines)
+        if context.num_input_pipelines < replicas:
+            share = share.rebatch(batch_size // replicas)
+        return share
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """This worker's index and the number of workers; (0, 1) on one machine."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return 0, 1
+    return int(resolver.task_id or 0), len(resolver.cluster_spec().as_dict().get("worker", [0]))
+
+
 def set_precision(precision: Precision) -> None:
     """Set Keras' dtype policy for the layers built from now on; variables stay float32."""
     keras.config.set_dtype_policy(precision)
@@ -53,12 +99,13 @@ def describe_devices(strategy: tf.distribute.Strategy) -> str:
     device = strategy.extended.worker_devices[0]
     kind = next((kind for kind in ("GPU", "TPU") if kind in device.upper()), "CPU")
     count = strategy.num_replicas_in_sync
-    return f"{count} {kind}{'s' if count > 1 else ''}"
+    _, workers = workers_of(strategy)
+    return f"{count} {kind}{'s' if count > 1 else ''}{f' of {workers} workers' if workers > 1 else ''}"
 
 
 def on_accelerator(strategy: tf.distribute.Strategy) -> bool:
     """Whether the replicas are GPUs or TPUs, where XLA pays (on a CPU it halves the speed)."""
-    return not describe_devices(strategy).endswith(("CPU", "CPUs"))
+    return any(kind in strategy.extended.worker_devices[0].upper() for kind in ("GPU", "TPU"))
 
 
 def _positive(number: str, devices: str) -> int:
@@ -81,6 +128,46 @@ def _logical_cpus(count: int) -> list[str]:
                     "choose the devices before anything else uses it"
                 ) from None
     return [device.name for device in tf.config.list_logical_devices("CPU")[:count]]
+
+
+def _set_cluster(workers: Sequence[str], index: int | None) -> None:
+    if index is None or not 0 <= index < len(workers):
+        raise UsageError(
+            f"--workers names {len(workers)} workers: --worker-index must be 0…{len(workers) - 1}"
+        )
+    for worker in workers:
+        host, _, port = worker.rpartition(":")
+        if not host or not port.isdigit():
+            raise UsageError(f"--workers: {worker!r} is not HOST:PORT")
+    cluster = {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": index}}
+    os.environ["TF_CONFIG"] = json.dumps(cluster)
+
+
+def _cluster_resolver() -> Any:
+    """What TF_CONFIG or Slurm says of the cluster, or None on one machine."""
+    if os.environ.get("TF_CONFIG"):
+        try:
+            workers = json.loads(os.environ["TF_CONFIG"])["cluster"].get("worker", [])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                'TF_CONFIG is not of the form {"cluster": {"worker": […]}, "task": {…}}'
+            ) from error
+        if len(workers) > 1:
+            return tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return tf.distribute.cluster_resolver.SlurmClusterResolver()
+    return None
+
+
+def _hide_devices(devices: str) -> None:
+    """Several machines use all of their GPUs, or none where the CPU was asked for."""
+    if devices.startswith("cpu"):
+        if devices not in ("cpu", "cpu:1"):
+            raise UsageError(f"--devices {devices}: with several workers each CPU is one device, cpu:1")
+        tf.config.set_visible_devices([], "GPU")
+    elif devices != "all":
+        gpus = tf.config.list_physical_devices("GPU")
+        tf.config.set_visible_devices(gpus[: _positive(devices, devices)], "GPU")
 
 
 def _tpu_strategy() -> tf.distribute.Strategy:

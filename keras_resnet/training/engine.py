@@ -27,7 +27,6 @@ class Steps:
 
     losses: np.ndarray
     wrong: np.ndarray
-    images: int
     seconds: float
     waiting: float  # seconds of them spent waiting for data
 
@@ -76,45 +75,46 @@ class Engine:
             FloatingPointError: the loss of a step is not finite; the exception's argument is that step.
         """
         began = time.perf_counter()
-        losses, wrong, waiting, images = self._train(
+        losses, wrong, waiting = self._train(
             iterator, tf.constant(rates, tf.float32), tf.constant(first_step, tf.int64)
         )
         losses = losses.numpy()
         seconds = time.perf_counter() - began
         if not np.isfinite(losses).all():
             raise FloatingPointError(first_step + int(np.argmin(np.isfinite(losses))))
-        return Steps(losses, wrong.numpy(), int(images), seconds, float(waiting))
+        return Steps(losses, wrong.numpy(), seconds, float(waiting))
 
     def _train_steps(self, iterator: Any, rates: tf.Tensor, first_step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         count = tf.shape(rates)[0]
         losses = tf.TensorArray(tf.float32, size=count)
-        wrong = tf.TensorArray(tf.int32, size=count)
+        wrong = tf.TensorArray(tf.float32, size=count)
         waiting = tf.constant(0.0, tf.float64)
-        images = tf.constant(0)
+        local = self.strategy.experimental_local_results
         for i in tf.range(count):
             asked = tf.timestamp()
             with tf.control_dependencies([asked]):
                 batch = next(iterator)
-            with tf.control_dependencies(tf.nest.flatten(self.strategy.experimental_local_results(batch))):
+            with tf.control_dependencies(tf.nest.flatten(local(batch))):
                 waiting += tf.timestamp() - asked
             step = first_step + tf.cast(i, tf.int64)
-            loss, errors, size = self.strategy.run(self._step, args=(*batch, rates[i], step))
-            losses = losses.write(i, self.strategy.reduce("SUM", loss, axis=None))
-            wrong = wrong.write(i, self.strategy.reduce("SUM", errors, axis=None))
-            images += self.strategy.reduce("SUM", size, axis=None)
-        return losses.stack(), wrong.stack(), waiting, images
+            loss, errors = self.strategy.run(self._step, args=(*batch, rates[i], step))
+            losses = losses.write(i, local(loss)[0])  # the same on every replica
+            wrong = wrong.write(i, local(errors)[0])
+        return losses.stack(), wrong.stack(), waiting
 
     def _step(
         self, images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor, step: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step in one replica; returns the loss and the wrong answers of the whole batch."""
         replica = tf.distribute.get_replica_context()
         replicas = self.strategy.num_replicas_in_sync
-        size = tf.shape(images)[0]
         scale = self.loss_scale.scale if self.loss_scale else tf.constant(1.0)
         loss, wrong, gradients = self._accumulated(images, labels, scale / replicas)
         if replicas > 1:
-            gradients = replica.all_reduce("SUM", gradients)
-            moving = replica.all_reduce("MEAN", [tf.convert_to_tensor(v) for v in self._moving])
+            moving = [variable / replicas for variable in self._moving]
+            parts = [loss / replicas, wrong, *gradients, *moving]
+            loss, wrong, *parts = replica.all_reduce("SUM", parts)
+            gradients, moving = parts[: len(gradients)], parts[len(gradients) :]
             for variable, mean in zip(self._moving, moving, strict=True):
                 variable.assign(mean)
         wanted = None
@@ -129,7 +129,7 @@ class Engine:
         self.optimizer.apply(gradients, rate, wanted)
         if self.average:
             self.average.update(step)
-        return loss / replicas, wrong, size
+        return loss, wrong
 
     def _accumulated(
         self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor
@@ -139,7 +139,7 @@ class Engine:
         parts = self.accumulate
         image_parts = tf.reshape(images, [parts, -1, *images.shape[1:]])
         label_parts = tf.reshape(labels, [parts, -1, *labels.shape[1:]])
-        loss, wrong = tf.constant(0.0), tf.constant(0)
+        loss, wrong = tf.constant(0.0), tf.constant(0.0)
         sums = [tf.zeros(variable.shape) for variable in self.model.trainable_variables]
         for i in tf.range(parts):
             part_loss, part_wrong, gradients = self._gradients(image_parts[i], label_parts[i], scale / parts)
@@ -162,14 +162,15 @@ class Engine:
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
             scaled = loss * scale
         gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
-        wrong = tf.reduce_sum(tf.cast(tf.argmax(logits, -1, tf.int32) != hard, tf.int32))
+        wrong = tf.reduce_sum(tf.cast(tf.argmax(logits, -1, tf.int32) != hard, tf.float32))
         return loss, wrong, gradients
 
     def evaluate(self, batches: Iterable[Any]) -> float:
-        """Top-1 error in percent over batches of (images, labels, …), each image counted once."""
+        """Top-1 error in percent over batches of (images, labels, …), each image counted once.
+
+        `batches` comes from the strategy where it has several replicas (`devices.distribute`).
+        """
         wrong = images = 0
-        if self.strategy.num_replicas_in_sync > 1 and isinstance(batches, tf.data.Dataset):
-            batches = self.strategy.experimental_distribute_dataset(batches)
         for batch in batches:
             batch_wrong, size = self._evaluate(batch[0], batch[1])
             wrong += int(batch_wrong)

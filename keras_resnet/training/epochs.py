@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ import tensorflow as tf
 
 from keras_resnet.errors import UserError
 from keras_resnet.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
+from keras_resnet.training.devices import workers_of
 from keras_resnet.training.engine import Engine
-from keras_resnet.training.interrupts import Interrupted, StopRequest, stop_requests
+from keras_resnet.training.interrupts import Interrupted, stop_requests
 from keras_resnet.training.progress import History, Reporter, TensorBoard
 from keras_resnet.training.schedules import Schedule
 
+STEPS_PER_CALL_TOGETHER = 10  # with several workers, who must all stop after the same step
 SECONDS_PER_CALL = 1.0  # how long the compiled loop runs before Python looks at signals and the clock
 MOST_STEPS_PER_CALL = 100
 WINDOW = 50  # steps whose training error the slow start looks at; fixed, so that resuming changes nothing
@@ -46,6 +49,7 @@ class EpochLoop:
         steps_per_epoch: int,
         total_steps: int,
     ):
+        self.worker, self.workers = workers_of(engine.strategy)
         self.engine, self.schedule, self.workdir = engine, schedule, workdir
         self.habits, self.reporter = habits, reporter
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
@@ -81,7 +85,7 @@ class EpochLoop:
             UserError: the loss is not finite any more, or the disk is full.
         """
         history = History(self.workdir, self.step)
-        board = TensorBoard(self.workdir) if self.habits.tensorboard else None
+        board = TensorBoard(self.workdir) if self.habits.tensorboard and self.chief else None
         with stop_requests() as request:
             if self.habits.profile and self.step < self.total_steps:
                 self._profile(iterator, profile_steps)
@@ -91,11 +95,20 @@ class EpochLoop:
                     self._end_epoch(history, board, validation)
                 elif self._save_due():
                     self.save()
-                if request.signal_number is not None and self.step < self.total_steps:
-                    self._stop(request)
+                signal_number = self._agreed(request.signal_number)
+                if signal_number and self.step < self.total_steps:
+                    self._stop(signal_number)
+
+    @property
+    def chief(self) -> bool:
+        """Whether this worker is the one that writes."""
+        return self.worker == 0
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of this moment."""
+        self._saved_at, self._saved_step = time.monotonic(), self.step
+        if not self.chief:
+            return
         state = {
             "schedule": self.schedule.state,
             "sums": self._sums,
@@ -105,7 +118,6 @@ class EpochLoop:
         }
         checkpoint = Checkpoint(self.step, self.engine.arrays(), state)
         save_checkpoint(self.workdir, checkpoint, keep=self.habits.keep, best=best)
-        self._saved_at, self._saved_step = time.monotonic(), self.step
 
     def _save_due(self) -> bool:
         habits = self.habits
@@ -130,17 +142,18 @@ class EpochLoop:
         for loss in done.losses:  # one by one: sums then do not depend on how many steps a call had
             sums["loss"] += float(loss)
         sums["wrong"] += wrong
-        sums["images"] += done.images
+        images = count * self.schedule.recipe.batch_size
+        sums["images"] += images
         sums["steps"] += count
         sums["seconds"] += done.seconds
         sums["waiting"] += done.waiting
         if self.schedule.watching:
-            self._watch(wrong, done.images)
+            self._watch(wrong, images)
         self.reporter.update(
             self.step,
             sums["loss"] / sums["steps"],
             100.0 * sums["wrong"] / sums["images"],
-            done.images / done.seconds,
+            images / done.seconds,
             done.waiting / done.seconds,
         )
 
@@ -150,6 +163,8 @@ class EpochLoop:
             ends.append((self.step // WINDOW + 1) * WINDOW)
         if self.habits.checkpoint_steps:
             ends.append(self._saved_step + self.habits.checkpoint_steps)
+        if self.workers > 1:
+            return max(1, min(STEPS_PER_CALL_TOGETHER, min(ends) - self.step))
         if self._seconds_per_step is None:
             return 1
         wanted = int(SECONDS_PER_CALL / max(self._seconds_per_step, 1e-6))
@@ -185,7 +200,8 @@ class EpochLoop:
         self.schedule.observe_validation(val_error)
         best = val_error < self.best
         self.best = min(self.best, val_error)
-        history.add(self.last)
+        if self.chief:
+            history.add(self.last)
         if board is not None:
             board.add(self.last)
         self.save(best=best)
@@ -199,13 +215,24 @@ class EpochLoop:
                 self._take_steps(iterator)
         self.reporter.say(f"trace of {steps} steps in {self.workdir / 'profile'}; open it with TensorBoard")
 
-    def _stop(self, request: StopRequest) -> None:
+    def _agreed(self, signal_number: int | None) -> int:
+        """The signal that any worker got, 0 if none: all of them stop after the same step."""
+        number = signal_number or 0
+        if self.workers == 1:
+            return number
+        strategy = self.engine.strategy
+        numbers = strategy.run(
+            lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(float(number > 0)))
+        )
+        anyone = float(strategy.experimental_local_results(numbers)[0]) > 0
+        return (number or signal.SIGTERM) if anyone else 0
+
+    def _stop(self, signal_number: int) -> None:
         self.save()
-        assert request.signal_number is not None
         raise Interrupted(
             f"stopped at step {self.step:,} of {self.total_steps:,}, saved in {self.workdir}; "
             "run the same command again to go on",
-            request.signal_number,
+            signal_number,
         )
 
     def _diverged(self, step: int) -> UserError:

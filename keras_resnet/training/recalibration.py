@@ -6,6 +6,7 @@ The authors' released models hold such plain averages instead of moving ones.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_MOMENTUM
+from keras_resnet.saving import RUN_MODEL, load_model, save_model
 from keras_resnet.scanned import ScannedBlocks
 
 
@@ -49,3 +51,40 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> None:
 
 def _is_batch_norm(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization | ScannedBlocks)
+
+
+def recalibrate_file(
+    path: str,
+    *,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    batches: int = 100,
+    batch_size: int = 128,
+    output: str | None = None,
+) -> Path:
+    """Recalibrate a run's model or a `.keras` file over training images, seen as in testing.
+
+    Args:
+        path: a run folder or a `.keras` file.
+        dataset: where the images come from; by default what the model was trained on.
+        data_dir: where TFDS keeps prepared data sets.
+        batches: how many batches to average over, at most one pass over the training images.
+        batch_size: images in each.
+        output: the `.keras` file to write; by default the model is replaced.
+
+    Raises:
+        UserError: no model, or no data set, by that name.
+    """
+    from keras_resnet.data.pipeline import evaluation_batches
+    from keras_resnet.data.sources import open_dataset
+    from keras_resnet.data.views import eval_view
+
+    saved = load_model(path)
+    name = dataset or saved.info.dataset
+    if name is None:
+        raise UserError(f"{path} does not say what data it was trained on: name it with --dataset")
+    opened = open_dataset(name, data_dir=data_dir)
+    view = eval_view("single", saved.info.image_size, resize=saved.info.resize)
+    recalibrate(saved.model, evaluation_batches(opened, "train", view, batch_size=batch_size).take(batches))
+    target = Path(output) if output else Path(path) / RUN_MODEL if Path(path).is_dir() else Path(path)
+    return save_model(saved.model, saved.info, target)

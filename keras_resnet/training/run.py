@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
 import shutil
-import sys
-from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,13 +21,20 @@ from keras_resnet.data.statistics import Statistics, compute_statistics
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.recipes import Normalization
 from keras_resnet.saving import RUN_MODEL, ModelInfo, save_model
-from keras_resnet.training.checkpoints import latest_checkpoint, locked, write_atomically
-from keras_resnet.training.devices import describe_devices, make_strategy, set_precision
+from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint, locked
+from keras_resnet.training.devices import (
+    describe_devices,
+    distribute,
+    make_strategy,
+    set_precision,
+    workers_of,
+)
 from keras_resnet.training.engine import Engine
 from keras_resnet.training.epochs import EpochLoop, Habits
 from keras_resnet.training.interrupts import Interrupted
 from keras_resnet.training.progress import Reporter
 from keras_resnet.training.recalibration import recalibrate
+from keras_resnet.training.record import FILE, RunRecord, plain
 from keras_resnet.training.schedules import Schedule
 from keras_resnet.training.settings import RunSettings, check_same, eval_view, train_view
 
@@ -63,6 +65,7 @@ def train(
     dataset: Dataset,
     workdir: str | Path,
     *,
+    strategy: tf.distribute.Strategy | None = None,
     fresh: bool = False,
     habits: Habits | None = None,
     quiet: bool = False,
@@ -72,7 +75,8 @@ def train(
     Args:
         settings: what to train (`settings.make_settings`).
         dataset: the data that `settings.dataset` names, opened.
-        workdir: the run folder; created if needed.
+        workdir: the run folder; created if needed. Several workers must see the same one.
+        strategy: made by `devices.make_strategy`; by default from `settings.devices`.
         fresh: forget what is in `workdir`.
         habits: how often to save, and what else to write (`epochs.Habits`).
         quiet: say nothing on stderr.
@@ -82,11 +86,21 @@ def train(
         Interrupted: SIGINT or SIGTERM came; everything is saved and the same call goes on.
     """
     workdir = Path(workdir)
-    with locked(workdir):
-        if fresh:
+    strategy = strategy or make_strategy(settings.devices)
+    chief = workers_of(strategy)[0] == 0
+    with locked(workdir) if chief else nullcontext():
+        if fresh and chief:
             _empty(workdir)
-        run = _Run(settings, dataset, workdir, habits or Habits(), quiet)
-        return run.finish(run.epochs())
+        run = _Run(settings, dataset, workdir, strategy, habits or Habits(), quiet or not chief)
+        try:
+            return run.finish(run.epochs())
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
+            if workers_of(strategy)[1] == 1:
+                raise
+            raise UserError(
+                f"another worker is gone; the run is saved in {workdir} up to its last checkpoint: start all "
+                "workers again with the same commands to go on"
+            ) from error
 
 
 @dataclass
@@ -96,25 +110,19 @@ class _Run:
     settings: RunSettings
     dataset: Dataset
     workdir: Path
+    strategy: tf.distribute.Strategy
     habits: Habits
     quiet: bool
     skips: SkipLog = field(default_factory=SkipLog)
 
     def __post_init__(self) -> None:
         settings, dataset = self.settings, self.dataset
-        before = _read_json(self.workdir / "run.json")
-        if before:
-            check_same(before["settings"], _plain(settings.to_json()), str(self.workdir))
-        self.record: dict[str, Any] = before or {"settings": settings.to_json(), "started": _now()}
-        self.strategy = make_strategy(settings.devices)
-        self._check_batch()
-        self.per_epoch = steps_per_epoch(dataset, "train", settings.recipe.batch_size)
-        if self.per_epoch == 0:
-            raise UsageError(
-                f"--batch-size {settings.recipe.batch_size} is more than the "
-                f"{dataset.splits['train']} training images of {dataset.name}"
-            )
+        self.record = RunRecord(self.workdir, self.strategy, writes=workers_of(self.strategy)[0] == 0)
+        if self.record.data:
+            check_same(self.record.data["settings"], plain(settings.to_json()), str(self.workdir))
         recipe = settings.recipe
+        self._check_batch()
+        self.per_epoch = steps_per_epoch(dataset, "train", recipe.batch_size)
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
         self.val_split = validation_split(dataset)
         self.statistics = compute_statistics(dataset, "train")
@@ -162,6 +170,7 @@ class _Run:
         """Train until the end; returns the loop, whose state holds the last errors."""
         checkpoint = latest_checkpoint(self.workdir)
         first_step = checkpoint.step if checkpoint else 0
+        self._check_agreement(first_step)
         reporter = Reporter(self.total_steps, first_step, self.quiet)
         loop = EpochLoop(
             self.engine, self.schedule, self.workdir, self.habits, reporter, self.per_epoch, self.total_steps
@@ -170,16 +179,40 @@ class _Run:
             self.engine.restore(checkpoint.arrays)
             loop.restore(checkpoint)
         self._announce(reporter, first_step)
-        self._record("running", step=first_step)
+        self.record.update(
+            "running",
+            step=first_step,
+            settings=self.settings.to_json(),
+            total_steps=self.total_steps,
+            parameters=_parameters(self.engine.model),
+        )
         try:
-            loop.run(self._training_iterator(first_step), self._validation_batches)
+            with self.skips.watch():
+                loop.run(iter(self._training_batches(first_step)), self._validation_batches)
         except Interrupted:
-            self._record("interrupted", step=loop.step)
+            self.record.update("interrupted", step=loop.step)
             raise
         finally:
             reporter.close()
-            self.skips.write(self.workdir / "skipped.csv")
+            if self.record.writes:
+                self.skips.write(self.workdir / "skipped.csv")
+        self.skips.check()
         return loop
+
+    def _check_agreement(self, first_step: int) -> None:
+        """Workers that start from different checkpoints would train different networks."""
+        workers = workers_of(self.strategy)[1]
+        if workers == 1:
+            return
+        total = self.strategy.run(
+            lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(float(first_step)))
+        )
+        mean = float(self.strategy.experimental_local_results(total)[0]) / self.strategy.num_replicas_in_sync
+        if mean != first_step:
+            raise UserError(
+                f"the workers found different checkpoints (this one step {first_step:,}): "
+                f"they must share {self.workdir}"
+            )
 
     def finish(self, loop: EpochLoop) -> RunResult:
         """Average, recalibrate where the recipe says so, and write `model.keras`."""
@@ -187,7 +220,7 @@ class _Run:
         model = self.engine.model
         self.engine.use_average()
         if recipe.recalibrate:
-            batches = self._training_batches(self.total_steps).take(RECALIBRATION_BATCHES)
+            batches = self._training_share(self.total_steps, 0, 1).take(RECALIBRATION_BATCHES)
             recalibrate(model, batches)
         if recipe.ema or recipe.recalibrate:
             loop.last["val_error"] = self.engine.evaluate(self._validation_batches())
@@ -213,11 +246,18 @@ class _Run:
             recipe.name,
             {"split": self.val_split, "top1_error": last["val_error"], "views": "single"},
         )
-        save_model(model, info, result.model)
-        self._record("finished", step=self.total_steps, results=_plain(result.to_json()))
+        if self.record.writes:
+            save_model(model, info, result.model)
+        self.record.update("finished", step=self.total_steps, results=result.to_json())
         return result
 
-    def _training_batches(self, start_step: int) -> tf.data.Dataset:
+    def _training_batches(self, start_step: int) -> Any:
+        def share(worker: int, workers: int) -> tf.data.Dataset:
+            return self._training_share(start_step, worker, workers)
+
+        return distribute(self.strategy, share, self.settings.recipe.batch_size)
+
+    def _training_share(self, start_step: int, worker: int, workers: int) -> tf.data.Dataset:
         view = train_view(self.settings, self.dataset)
         return training_batches(
             self.dataset,
@@ -226,30 +266,38 @@ class _Run:
             batch_size=self.settings.recipe.batch_size,
             seed=self.settings.seed,
             start_step=start_step,
+            worker=worker,
+            workers=workers,
             mean=self.mean if view.name == "pad-crop" else None,
             statistics=self.statistics,
             skip_log=self.skips,
         )
 
-    def _training_iterator(self, start_step: int) -> Any:
-        batches = self._training_batches(start_step)
-        if self.strategy.num_replicas_in_sync > 1:
-            return iter(self.strategy.experimental_distribute_dataset(batches))
-        return iter(batches)
-
-    def _validation_batches(self) -> tf.data.Dataset:
+    def _validation_batches(self) -> Any:
         view = eval_view(self.settings, self.dataset)
-        batch = max(self.settings.recipe.batch_size, 2 * self.strategy.num_replicas_in_sync)
-        return evaluation_batches(
-            self.dataset, self.val_split, view, batch_size=batch, skip_log=self.skips
-        ).map(lambda images, labels, *_: (images, labels))
+        replicas = self.strategy.num_replicas_in_sync
+        batch = -(-self.settings.recipe.batch_size // replicas) * replicas
+
+        def share(worker: int, workers: int) -> tf.data.Dataset:
+            batches = evaluation_batches(
+                self.dataset,
+                self.val_split,
+                view,
+                batch_size=batch,
+                worker=worker,
+                workers=workers,
+                skip_log=self.skips,
+            )
+            return batches.map(lambda images, labels, *_: (images, labels))
+
+        return distribute(self.strategy, share, batch)
 
     def _announce(self, reporter: Reporter, first_step: int) -> None:
         settings, recipe = self.settings, self.settings.recipe
         net = settings.architecture
         option = f" (shortcut {net.shortcut})" if net.shortcut else ""
         reporter.say(
-            f"{net.name}{option}, {_trainable(self.engine.model):,} parameters, on {self.dataset.name}: "
+            f"{net.name}{option}, {_parameters(self.engine.model):,} parameters, on {self.dataset.name}: "
             f"{self.dataset.splits['train']:,} training images of {self.dataset.classes} classes "
             f"at {settings.image_size} pixels; validation error on its {self.val_split} split"
         )
@@ -260,24 +308,6 @@ class _Run:
         )
         if first_step:
             reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
-
-    def _record(self, status: str, **values: Any) -> None:
-        self.record |= {
-            "status": status,
-            "total_steps": self.total_steps,
-            "parameters": _trainable(self.engine.model),
-            "updated": _now(),
-            "command": " ".join(sys.argv),
-            "hardware": hardware(self.strategy),
-            "versions": {
-                "python": platform.python_version(),
-                "tensorflow": tf.__version__,
-                "keras": keras.__version__,
-            },
-            **values,
-        }
-        text = json.dumps(_plain(self.record), indent=1)
-        write_atomically(self.workdir / "run.json", text.encode())
 
 
 def normalization(
@@ -295,54 +325,12 @@ def normalization(
     return mean, np.maximum(np.asarray(statistics.std, np.float32), 1.0)
 
 
-def _trainable(model: keras.Model) -> int:
+def _parameters(model: keras.Model) -> int:
     return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
 
 
-def hardware(strategy: tf.distribute.Strategy) -> dict[str, Any]:
-    """What the run ran on, for the record."""
-    names = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return {
-        "devices": describe_devices(strategy),
-        "gpus": names,
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-
-
 def _empty(workdir: Path) -> None:
-    for name in ("checkpoints", "tensorboard", "profile"):
+    for name in (FOLDER, "tensorboard", "profile"):
         shutil.rmtree(workdir / name, ignore_errors=True)
-    for name in ("run.json", "history.csv", "skipped.csv", RUN_MODEL):
+    for name in (FILE, "history.csv", "skipped.csv", RUN_MODEL):
         (workdir / name).unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        data: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not readable JSON ({error}); restore it, or use --fresh") from error
-    return data
-
-
-def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON would give it back (tuples as lists)."""
-    plain: dict[str, Any] = json.loads(json.dumps(data))
-    return plain
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -11,7 +11,7 @@ from keras_resnet.data import views
 from keras_resnet.data.sources import Dataset
 from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.recipes import Recipe, default_recipe, get_recipe
+from keras_resnet.recipes import Precision, Recipe, default_recipe, get_recipe
 
 # Whole images of one size up to this are shifted in a zero border, not cut out of a larger picture.
 SMALL = 64
@@ -25,7 +25,7 @@ class RunSettings:
     recipe: Recipe
     dataset: str
     image_size: int
-    precision: str = "float32"
+    precision: Precision = "float32"
     devices: str = "all"
     seed: int = 0
     hold_out: int = 0

@@ -1,0 +1,97 @@
+"""`run.json`: what a run was asked to do, where it ran, and how far it came."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_resnet.errors import UserError
+from keras_resnet.training.checkpoints import write_atomically
+from keras_resnet.training.devices import describe_devices
+
+FILE = "run.json"
+
+
+class RunRecord:
+    """The record of one run, written anew at every change of its status.
+
+    Args:
+        workdir: the run folder; a record that is there is gone on with.
+        strategy: where the run runs.
+        writes: whether this worker writes (only the chief does).
+    """
+
+    def __init__(self, workdir: Path, strategy: tf.distribute.Strategy, writes: bool = True):
+        self.path = workdir / FILE
+        self.data: dict[str, Any] = _read_json(self.path) or {}
+        self.writes = writes
+        self._strategy = strategy
+
+    def update(self, status: str, **values: Any) -> None:
+        """Set the status ("running", "interrupted", "finished") and anything else worth keeping."""
+        self.data.setdefault("started", _now())
+        self.data |= {
+            "status": status,
+            "updated": _now(),
+            "command": " ".join(sys.argv),
+            "hardware": hardware(self._strategy),
+            "versions": {
+                "python": platform.python_version(),
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+            },
+            **plain(values),
+        }
+        if self.writes:
+            write_atomically(self.path, json.dumps(self.data, indent=1).encode())
+
+
+def hardware(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """What the run ran on, for the record."""
+    names = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return {
+        "devices": describe_devices(strategy),
+        "gpus": names,
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not readable JSON ({error}); restore it, or use --fresh") from error
+    return data
+
+
+def plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON would give it back (tuples as lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(data))
+    return plain
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
