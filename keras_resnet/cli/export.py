@@ -80,7 +80,7 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
       keras-resnet predict resnet50.keras photos/ --top 3 --json
     """
     start_tensorflow()
-    from keras_resnet.serving.predict import predict as run_prediction
+    from keras_resnet.serving import predict as run_prediction
 
     results = run_prediction(model, images, top=top)
     if as_json:

@@ -35,6 +35,9 @@ class Triple(click.ParamType):
 @click.option("--downsample", type=click.Choice(["1x1", "3x3"]))
 @click.option("--mean", type=Triple(), help="What the file's network had subtracted, 0…255 units.")
 @click.option("--std", type=Triple(), help="What it was then divided by, 0…255 units.")
+@click.option(
+    "--padding", type=click.Choice(["both", "end"]), help="Where the file's option A has its zeros."
+)
 @click.option("--label-names", metavar="FILE", help="Class names, one a line.")
 @click.option("--output", default="model.keras", show_default=True, metavar="FILE.keras")
 def import_weights(
@@ -45,6 +48,7 @@ def import_weights(
     downsample: Any,
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
+    padding: str | None,
     label_names: str | None,
     output: str,
 ) -> None:
@@ -72,6 +76,7 @@ def import_weights(
         label_names=labels,
         shortcut=shortcut,
         downsample=downsample,
+        padding=padding,
         output=output,
     )
     click.echo(str(path))

@@ -185,6 +185,7 @@ class _Run:
             settings=self.settings.to_json(),
             total_steps=self.total_steps,
             parameters=_parameters(self.engine.model),
+            val_split=self.val_split,
         )
         try:
             with self.skips.watch():
