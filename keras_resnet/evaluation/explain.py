@@ -1,0 +1,151 @@
+"""Grad-CAM (Selvaraju et al. 2017): where in an image the network finds what it says it sees.
+
+It is natural for these networks: the classifier reads nothing but the mean of the last feature map, so
+the map weighted by the classifier's own weights shows where a class gets its score from.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.backbone import features
+from keras_resnet.data.views import EvalView, image_to_view
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.evaluation.classifier import open_classifier
+from keras_resnet.saving import SavedModel
+
+SMALLEST_PICTURE = 256  # pixels; smaller views (CIFAR) are enlarged, or nobody would see anything
+
+# Matplotlib's "inferno" at equal distances: dark to bright, in grey print too.
+_COLORS = np.array(
+    [(0, 0, 4), (40, 11, 84), (101, 21, 110), (159, 42, 99), (212, 72, 66), (245, 125, 21), (250, 193, 39)]
+)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` found: the class it explains, the probability the network gives it, the picture."""
+
+    label: str
+    probability: float
+    output: Path
+
+
+def explain(
+    model_path: str | os.PathLike[str],
+    image_path: str | os.PathLike[str],
+    output_png: str | os.PathLike[str],
+    *,
+    label: str | None = None,
+) -> Explanation:
+    """Write a PNG: the view that the network saw and, beside it, the same under the heat map.
+
+    Args:
+        model_path: a run folder or `.keras` file.
+        image_path: a JPEG, PNG, BMP or GIF file.
+        output_png: the picture to write.
+        label: explain this class; the most probable one by default.
+
+    Raises:
+        UserError: the model or the image cannot be read, or the picture not be written.
+        UsageError: the model has no such class.
+    """
+    classifier = open_classifier(model_path)
+    if classifier.model is None:
+        raise UserError(
+            f"{model_path} is exported and has no layers to look into: explain the run folder or .keras file"
+        )
+    info = classifier.info
+    view = _view(image_path, EvalView("single", info.image_size, info.resize))
+    probabilities = np.asarray(classifier.predict(view[None]))[0]
+    if label is not None and label not in info.label_names:
+        raise UsageError(
+            f"{model_path} knows no class {label!r}; it knows {', '.join(info.label_names[:20])}"
+        )
+    chosen = int(probabilities.argmax()) if label is None else info.label_names.index(label)
+    heatmap = grad_cam(SavedModel(classifier.model, info), view, chosen)
+    _write(np.concatenate([enlarged(view), overlay(view, heatmap)], axis=1), Path(output_png))
+    return Explanation(info.label_names[chosen], float(probabilities[chosen]), Path(output_png))
+
+
+def grad_cam(saved: SavedModel, image: np.ndarray, label: int | None = None) -> np.ndarray:
+    """The heat map of one image [H, W, 3] uint8, RGB 0…255, as the network is given it (not resized).
+
+    Args:
+        saved: one of our networks.
+        image: the view to explain.
+        label: number of the class; the most probable one by default.
+
+    Returns:
+        [h, w] float32 in 0…1, of the size of the last feature map (7 × 7 for 224 × 224 pixels): its
+        channels weighted by the mean gradient of the class's logit, negative sums cut off.
+    """
+    maps, logits_of = _last_map_and_logits(saved.model)
+    with tf.GradientTape() as tape:
+        images = tf.constant(image[None], tf.float32)
+        tape.watch(images)  # so that the map is recorded even where no weight is trainable
+        feature_map, before_classifier = maps(images, training=False)
+        logits = logits_of(before_classifier)[0]
+        score = logits[tf.argmax(logits) if label is None else label]
+    gradient = tf.cast(tape.gradient(score, feature_map), tf.float32)[0]
+    weights = tf.reduce_mean(gradient, axis=(0, 1))
+    heat = tf.nn.relu(tf.reduce_sum(tf.cast(feature_map, tf.float32)[0] * weights, axis=-1)).numpy()
+    return heat / heat.max() if heat.max() > 0 else heat
+
+
+def _last_map_and_logits(model: keras.Model) -> tuple[keras.Model, Any]:
+    """A model with two outputs, the last feature map and the classifier's input; and the classifier."""
+    outputs = features(model).output
+    last = outputs[max(outputs)]  # C5, or C4 of a CIFAR network
+    classifier = model.layers[-1]
+    if not isinstance(classifier, keras.layers.Dense):
+        raise UserError(f"{model.name} has no classifier to explain: it ends in {classifier.name}")
+
+    def logits_of(inputs: Any) -> Any:
+        return tf.cast(inputs, tf.float32) @ tf.convert_to_tensor(classifier.kernel) + classifier.bias
+
+    return keras.Model(model.input, [last, classifier.input]), logits_of
+
+
+def overlay(view: np.ndarray, heatmap: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+    """A view [S, S, 3] uint8 under its heat map [h, w] in 0…1; the hotter, the more colour covers it."""
+    picture = enlarged(view).astype(np.float32)
+    heat = tf.image.resize(heatmap[..., None], picture.shape[:2], method="bicubic").numpy()
+    heat = np.clip(heat, 0.0, 1.0)
+    position = heat[..., 0] * (len(_COLORS) - 1)
+    steps = np.arange(len(_COLORS))
+    color = np.stack([np.interp(position, steps, _COLORS[:, channel]) for channel in range(3)], axis=-1)
+    strength = opacity * (0.35 + 0.65 * heat)
+    return np.round(picture * (1 - strength) + color * strength).astype(np.uint8)
+
+
+def enlarged(view: np.ndarray) -> np.ndarray:
+    """A view, its pixels repeated until its shorter side is at least `SMALLEST_PICTURE`."""
+    times = -(-SMALLEST_PICTURE // min(view.shape[:2])) if min(view.shape[:2]) < SMALLEST_PICTURE // 2 else 1
+    return view.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _view(path: str | os.PathLike[str], view: EvalView) -> np.ndarray:
+    try:
+        return image_to_view(tf.constant(Path(path).read_bytes()), view).numpy()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
+        raise UserError(f"{path} is no readable JPEG, PNG, BMP or GIF image") from error
+
+
+def _write(picture: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path, format="PNG")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error

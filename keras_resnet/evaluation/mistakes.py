@@ -1,0 +1,122 @@
+"""The mistakes that a model was surest of: wrong labels, ambiguous images, or what it has not learned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from keras_resnet.errors import UserError
+from keras_resnet.evaluation.result import Evaluation
+from keras_resnet.evaluation.scores import Scores
+
+if TYPE_CHECKING:
+    from keras_resnet.data.sources import Dataset
+
+TILE = 144  # pixels: side of one picture on the sheet
+CAPTION = 34
+COLUMNS = 6
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrongly classified image: its number in the split, both classes by name, the probability."""
+
+    index: int
+    label: str
+    predicted: str
+    confidence: float
+
+
+def confident_mistakes(scores: Scores, count: int = 24) -> list[Mistake]:
+    """The `count` mistakes with the highest probability of the wrong class, surest first."""
+    predicted = scores.probabilities.argmax(axis=1)
+    confidence = scores.probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != scores.labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    names = scores.label_names
+    return [
+        Mistake(
+            int(scores.index[row]), names[scores.labels[row]], names[predicted[row]], float(confidence[row])
+        )
+        for row in wrong
+    ]
+
+
+def pictures(
+    mistakes: Sequence[Mistake], dataset: Dataset, split: str, side: int = TILE
+) -> list[Image.Image]:
+    """The images of `mistakes`, whole, fitted into squares of `side` pixels.
+
+    Small ones are enlarged without smoothing: that is how the network sees them.
+
+    Raises:
+        UserError: the data set has other images than were scored.
+    """
+    from keras_resnet.data.examples import split_examples
+
+    examples = split_examples(dataset, split)
+    fitted = []
+    for mistake in mistakes:
+        if (
+            mistake.index >= len(examples)
+            or dataset.label_names[examples.labels[mistake.index]] != mistake.label
+        ):
+            raise UserError(f"{dataset.name} ({split}) has changed since it was scored: evaluate again")
+        picture = Image.fromarray(np.asarray(examples.image(np.int64(mistake.index))))
+        enlarge = side // max(picture.size)
+        if enlarge > 1:
+            size = (picture.width * enlarge, picture.height * enlarge)
+            picture = picture.resize(size, Image.Resampling.NEAREST)
+        else:
+            picture.thumbnail((side, side))
+        fitted.append(picture)
+    return fitted
+
+
+def write_mistakes_sheet(
+    evaluation: Evaluation, dataset: Dataset, path: str | os.PathLike[str], count: int = 24
+) -> Path:
+    """Write a PNG of the surest mistakes, each with its true class, the predicted one and its probability.
+
+    Raises:
+        UserError: the file cannot be written, or `dataset` has changed since it was scored.
+    """
+    mistakes = confident_mistakes(evaluation.scores, count)
+    rows = max(1, -(-len(mistakes) // COLUMNS))
+    margin = 8
+    width, height = COLUMNS * (TILE + margin) + margin, rows * (TILE + CAPTION + margin) + margin
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    if not mistakes:
+        draw.text((margin, margin), "no mistakes", "black", font)
+    for number, (mistake, picture) in enumerate(
+        zip(mistakes, pictures(mistakes, dataset, evaluation.scores.split), strict=True)
+    ):
+        left = margin + number % COLUMNS * (TILE + margin)
+        top = margin + number // COLUMNS * (TILE + CAPTION + margin)
+        sheet.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
+        lines = (f"is {mistake.label}, taken", f"for {mistake.predicted}, {mistake.confidence:.1%}")
+        for line, text in enumerate(lines):
+            draw.text((left, top + TILE + 2 + line * 15), _fitting(text, draw, font), "black", font)
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format="PNG")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    if draw.textlength(text, font) <= TILE:
+        return text
+    while text and draw.textlength(text + "…", font) > TILE:
+        text = text[:-1]
+    return text + "…"
