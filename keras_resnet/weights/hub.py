@@ -76,6 +76,7 @@ class OfficialWeights:
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(_TIMEOUT)
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             checksum = self.checksum or _announced(self.url)
             with contextlib.redirect_stdout(sys.stderr):  # the progress bar; stdout belongs to results
                 fetched = Path(

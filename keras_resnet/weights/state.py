@@ -30,10 +30,14 @@ def get_state(model: keras.Model, values: Mapping[str, np.ndarray] | None = None
             example gradients; variables that are missing in it are left out.
     """
     state = {}
+    arrays: dict[str, np.ndarray] = {}  # a stack is read once, not once a block
     for name, variable, block in _variables(model):
         if values is not None and variable.path not in values:
             continue
-        array = np.asarray(variable.numpy() if values is None else values[variable.path])
+        if variable.path not in arrays:
+            value = variable if values is None else values[variable.path]
+            arrays[variable.path] = keras.ops.convert_to_numpy(value)
+        array = arrays[variable.path]
         state[name] = array if block is None else array[block]
     return state
 
@@ -67,8 +71,9 @@ def set_state(model: keras.Model, state: Mapping[str, np.ndarray], strict: bool 
         if block is None:
             variable.assign(state[name])
         else:
-            stack = stacks.setdefault(variable.path, np.array(variable.numpy()))
-            stack[block] = state[name]
+            if variable.path not in stacks:
+                stacks[variable.path] = np.array(keras.ops.convert_to_numpy(variable))
+            stacks[variable.path][block] = state[name]
     for _, (variable, block) in wanted.items():
         if block == 0 and variable.path in stacks:
             variable.assign(stacks[variable.path])

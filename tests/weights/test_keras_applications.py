@@ -1,0 +1,156 @@
+"""keras.applications' networks, with random weights and statistics, against ours: the same logits."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet
+from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.errors import UserError
+from keras_resnet.weights import import_weights, load_into
+from keras_resnet.weights.files import read_weights
+from keras_resnet.weights.keras_applications import from_keras_applications
+
+from .networks import assert_equal_logits, pixels, random_array
+
+h5py = pytest.importorskip("h5py")
+
+
+def their_network(name: str, **arguments) -> keras.Model:
+    function = getattr(keras.applications, name)
+    model = function(weights=None, classifier_activation=None, **arguments)
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        for variable in layer.weights:
+            variable.assign(random_array(f"{layer.name}/{variable.name}", tuple(variable.shape), generator))
+    return model
+
+
+def caffe(images: np.ndarray) -> np.ndarray:
+    return keras.applications.imagenet_utils.preprocess_input(images.astype("float32"), mode="caffe")
+
+
+@pytest.fixture(scope="module")
+def resnet50():
+    return their_network("ResNet50", classes=12, input_shape=(64, 64, 3))
+
+
+def legacy_h5(model: keras.Model, path) -> None:
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, model)
+
+
+@pytest.mark.parametrize("kind", ["weights.h5", "h5"])
+def test_resnet50_from_a_file(resnet50, kind, tmp_path):
+    path = tmp_path / f"model.{kind}"
+    resnet50.save_weights(path) if kind == "weights.h5" else legacy_h5(resnet50, path)
+    images = pixels(2, 64)
+    ours = keras_resnet.ResNet50(weights=path, classes=12, classifier_activation=None)
+    assert_equal_logits(ours(images), resnet50(caffe(images)))
+    imported = keras_resnet.load(import_weights(path, "resnet50", output=tmp_path / "model.keras"))
+    np.testing.assert_allclose(imported(images), keras.ops.softmax(ours(images)), rtol=1e-4, atol=1e-6)
+    # Without the classifier, the same feature map.
+    headless = keras_resnet.ResNet50(weights=path, include_top=False)
+    theirs = keras.Model(resnet50.input, resnet50.get_layer("conv5_block3_out").output)
+    assert_equal_logits(headless(images), theirs(caffe(images)))
+
+
+def test_a_file_without_classifier(tmp_path):
+    theirs = their_network("ResNet50", include_top=False)
+    theirs.save_weights(tmp_path / "notop.weights.h5")
+    images = pixels(2, 64)
+    ours = keras_resnet.ResNet50(weights=tmp_path / "notop.weights.h5", include_top=False)
+    assert_equal_logits(ours(images), theirs(caffe(images)))
+    with pytest.raises(UserError, match="has no classifier"):
+        import_weights(tmp_path / "notop.weights.h5", "resnet50", output=tmp_path / "m.keras")
+    with pytest.raises(UserError, match="missing: predictions/kernel, predictions/bias"):
+        keras_resnet.ResNet50(weights=tmp_path / "notop.weights.h5")
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["ResNet101", "ResNet152", "VGG19"])
+def test_deeper_networks_live(name):
+    check_live(name)
+
+
+def test_vgg16_live():
+    check_live("VGG16")
+
+
+def check_live(name: str) -> None:
+    side = 32 if name.startswith("VGG") else 64
+    theirs = their_network(name, classes=9, input_shape=(side, side, 3))
+    tensors = {f"{layer.name}/{v.name}": v.numpy() for layer in theirs.layers for v in layer.weights}
+    architecture = ARCHITECTURES[name.lower()]
+    state = from_keras_applications(tensors, architecture)
+    ours = keras_resnet.build(
+        name.lower(), weights=None, classes=9, classifier_activation=None, input_shape=(side, side, 3)
+    )
+    from keras_resnet.weights.state import set_state
+
+    set_state(ours, state)
+    images = pixels(2, side)
+    assert_equal_logits(ours(images), theirs(caffe(images)))
+
+
+def test_a_network_that_was_fed_otherwise(resnet50, tmp_path):
+    """`mean` and `std` say that RGB went in, so nothing is turned around."""
+    resnet50.save_weights(tmp_path / "model.weights.h5")
+    path = import_weights(
+        tmp_path / "model.weights.h5",
+        "resnet50",
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        label_names=[f"class {i}" for i in range(12)],
+        output=tmp_path / "model.keras",
+    )
+    images = pixels(2, 64)
+    theirs = keras.ops.softmax(resnet50(images.astype("float32") / 127.5 - 1))
+    np.testing.assert_allclose(keras_resnet.load(path)(images), theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_the_wrong_depth_is_named(resnet50, tmp_path):
+    resnet50.save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(
+        UserError, match=r"not keras.applications' resnet101; missing: conv4_block7_1_conv/kernel"
+    ):
+        read_weights(tmp_path / "model.weights.h5").state(ARCHITECTURES["resnet101"])
+    with pytest.raises(UserError, match=r"keras\.applications has no resnet18"):
+        read_weights(tmp_path / "model.weights.h5").state(ARCHITECTURES["resnet18"])
+
+
+def test_our_own_weight_files(tmp_path):
+    from dataclasses import replace
+
+    from keras_resnet.builders import build_model
+    from keras_resnet.weights.state import get_state
+
+    for name, shortcut in (("resnet20", "A"), ("resnet20", "C"), ("resnet50", "B")):
+        architecture = keras_resnet.architectures.get_architecture(name, shortcut)
+        stages = tuple(replace(stage, blocks=3) for stage in architecture.stages)
+        architecture = replace(architecture, stages=stages)
+        mean = np.random.default_rng(0).uniform(0, 255, (32, 32, 3))
+        scanned = build_model(architecture, classes=4, scanned=True, mean=mean, input_shape=(32, 32, 3))
+        scanned.save_weights(tmp_path / "model.weights.h5")
+        scanned.save(tmp_path / "model.keras")
+        unrolled = build_model(architecture, classes=4, scanned=False, mean=mean * 0, input_shape=(32, 32, 3))
+        load_into(unrolled, tmp_path / "model.weights.h5", architecture)
+        state = get_state(scanned)
+        for key, array in get_state(unrolled).items():
+            np.testing.assert_array_equal(array, state[key], err_msg=key)
+
+
+def test_a_keras_file_as_weights(tmp_path):
+    model = keras_resnet.ResNet20(classes=5)
+    model.save(tmp_path / "model.keras")
+    again = keras_resnet.ResNet20(weights=tmp_path / "model.keras", classes=5)
+    images = pixels(2, 32)
+    np.testing.assert_array_equal(again(images), model(images))
+    with pytest.raises(UserError, match="predictions/kernel 64×5 instead of 64×7"):
+        keras_resnet.ResNet20(weights=tmp_path / "model.keras", classes=7)
+    backbone = keras_resnet.ResNet20(weights=tmp_path / "model.keras", include_top=False)
+    assert backbone.output_shape[-1] == 64

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from keras_resnet.errors import UserError
+from keras_resnet.weights.torch_files import read_metadata, read_tensors
+
+from .torch_pickles import state_dict_pickle, write_checkpoint, write_legacy, write_zip
+
+
+@pytest.fixture
+def tensors():
+    generator = np.random.default_rng(0)
+    return {
+        "conv1.weight": generator.normal(size=(4, 3, 2, 2)).astype("f4"),
+        "fc.bias": generator.normal(size=5).astype("f8"),
+        "half": generator.normal(size=(2, 2)).astype("f2"),
+        "bn1.num_batches_tracked": np.array(7, "i8"),
+    }
+
+
+@pytest.mark.parametrize("write", [write_checkpoint, write_legacy])
+def test_both_torch_formats(tmp_path, tensors, write):
+    read = read_tensors(write(tmp_path / "model.pth", tensors))
+    assert read.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
+
+
+def test_safetensors(tmp_path, tensors):
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"mean": "1,2,3"})
+    read = read_tensors(tmp_path / "model.safetensors")
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(read[name], array)
+    assert read_metadata(tmp_path / "model.safetensors") == {"mean": "1,2,3"}
+    assert read_metadata(write_checkpoint(tmp_path / "model.pth", tensors)) == {}
+
+
+def test_bfloat16_comes_as_float32(tmp_path):
+    import ml_dtypes
+
+    values = np.array([1.5, -2.25, 1e30], ml_dtypes.bfloat16)
+    header = b'{"x":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]}}'
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + values.tobytes())
+    read = read_tensors(tmp_path / "x.safetensors")["x"]
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, values.astype("f4"))
+
+
+def test_transposed_views_are_read_as_they_are_seen(tmp_path):
+    array = np.arange(6, dtype="f4").reshape(2, 3)
+    path = write_checkpoint(tmp_path / "view.pth", {"x": array}, strides=[1, 2])
+    np.testing.assert_array_equal(read_tensors(path)["x"], [[0, 2, 4], [1, 3, 5]])
+
+
+class Bomb:
+    """A pickle that would run a command when it is loaded."""
+
+    def __init__(self, command: str):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_nothing_in_a_pickle_is_executed(tmp_path, legacy, protocol):
+    content = pickle.dumps({"state_dict": {"x": Bomb(f"touch {tmp_path}/executed")}}, protocol)
+    if legacy:
+        (tmp_path / "bomb.pth").write_bytes(content if protocol else b"\x80\x02" + content)
+    else:
+        write_zip(tmp_path / "bomb.pth", content, {})
+    with pytest.raises(UserError, match=r"bomb\.pth: it wants to run (posix|nt)\.system") as caught:
+        read_tensors(tmp_path / "bomb.pth")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins\neval", "torch\nload", "torch.storage\n_load_from_bytes", "numpy\nload"]
+)
+def test_other_globals_are_refused_too(tmp_path, name):
+    content = b"\x80\x02c" + name.encode() + b"\nX\x01\x00\x00\x001\x85R."
+    write_zip(tmp_path / "x.pth", content, {})
+    with pytest.raises(UserError, match="it wants to run " + name.replace("\n", r"\.")):
+        read_tensors(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    "view", [{"offset": 3}, {"strides": [4, 1]}, {"offset": -1}, {"strides": [-3, 1]}, {"strides": [1]}]
+)
+def test_a_tensor_cannot_reach_beyond_its_data(tmp_path, view):
+    path = write_checkpoint(tmp_path / "x.pth", {"x": np.zeros((2, 3), "f4")}, **view)
+    with pytest.raises(UserError, match="a tensor"):
+        read_tensors(path)
+
+
+def test_damaged_and_foreign_files_are_explained(tmp_path, tensors):
+    whole = write_checkpoint(tmp_path / "whole.pth", tensors)
+    (tmp_path / "cut.pth").write_bytes(whole.read_bytes()[:-200])
+    legacy = write_legacy(tmp_path / "legacy.th", tensors)
+    (tmp_path / "cut.th").write_bytes(legacy.read_bytes()[:-30])
+    save_file(tensors, tmp_path / "whole.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:-8])
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("a.txt", "b")
+    (tmp_path / "text.pth").write_text("not a model at all")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    (tmp_path / "list.pth").write_bytes(pickle.dumps([1, 2]))
+    short = {"x": np.zeros(3, "f4")}
+    write_zip(tmp_path / "short.pth", state_dict_pickle(short), {"x": np.zeros(2, "f4")})
+    for name in (
+        "cut.pth",
+        "cut.th",
+        "cut.safetensors",
+        "other.zip",
+        "text.pth",
+        "empty.pth",
+        "list.pth",
+        "short.pth",
+        "none.pth",
+    ):
+        with pytest.raises(UserError) as caught:
+            read_tensors(tmp_path / name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
