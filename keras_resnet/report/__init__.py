@@ -1,1 +1,1 @@
-"""Pages for people: run folders as one self-contained HTML page or as Markdown."""
+"""The report of training runs: curves, errors beside the paper's, settings, mistakes, responses."""

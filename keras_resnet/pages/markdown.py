@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_resnet.report.blocks import Block, Code, Gallery, Page, Paragraph, Plot, Table, numeric_columns
-from keras_resnet.report.plots import INK
+from keras_resnet.pages.blocks import Block, Code, Gallery, Page, Paragraph, Plot, Table, numeric_columns
+from keras_resnet.pages.plots import INK
 
 _INK_ON_ANY_PAPER = "#7a828a"  # grey: readable on white and on black, for the file cannot know
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from html import escape
 
-from keras_resnet.report.blocks import Block, Code, Gallery, Page, Paragraph, Plot, Table, numeric_columns
-from keras_resnet.report.plots import INK
+from keras_resnet.pages.blocks import Block, Code, Gallery, Page, Paragraph, Plot, Table, numeric_columns
+from keras_resnet.pages.plots import INK
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --paper: #ffffff; --line: #d8dee4;

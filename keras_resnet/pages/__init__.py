@@ -1,0 +1,1 @@
+"""Pages for people: text, tables, plots and pictures as one self-contained HTML file or as Markdown."""

@@ -1,0 +1,110 @@
+"""The paper's figures from run folders, with matplotlib (the extra `plots`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_resnet.paper.folders import RunFolder
+from keras_resnet.pages.plots import COLORS, INK, legend, new_figure
+
+_PANELS = {"plain": "plain networks", "residual": "residual networks"}
+
+
+def curves(runs: Sequence[RunFolder], ink: str = INK) -> Any:
+    """Training and validation error by step in the style of Fig. 1, 4 and 6.
+
+    Dashed: training error (over each epoch, on augmented images). Bold: validation error. Dotted vertical
+    lines: divisions of the learning rate by 10. One panel for plain networks and one for residual ones.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    groups = {"plain": [], "residual": []}  # type: dict[str, list[RunFolder]]
+    for run in runs:
+        groups["plain" if run.net.shortcut is None else "residual"].append(run)
+    shown = {kind: group for kind, group in groups.items() if group}
+    width = 4.6 * len(shown) if len(shown) > 1 else 6.0
+    figure, axes = new_figure(width, 3.8, ink, ncols=len(shown), sharey=True, squeeze=False)
+    for ax, (kind, group) in zip(axes[0], shown.items(), strict=True):
+        _panel(ax, group, ink)
+        ax.set_title(_PANELS[kind] if len(shown) > 1 else "", color=ink, fontsize=10)
+        ax.set_xlabel("step", color=ink, fontsize=10)
+    axes[0][0].set_ylabel("error (%)", color=ink, fontsize=10)
+    axes[0][0].set_ylim(bottom=0)
+    return figure
+
+
+def _panel(ax: Any, runs: Sequence[RunFolder], ink: str) -> None:
+    for step in sorted({step for run in runs for step in run.drops()}):
+        ax.axvline(step, color=ink, alpha=0.45, linestyle=":", linewidth=1)
+        ax.annotate(
+            "rate ÷ 10",
+            (step, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, -3),
+            textcoords="offset points",
+            va="top",
+            fontsize=7,
+            color=ink,
+            rotation=90,
+        )
+    labels = [run.net.label for run in runs]
+    for i, run in enumerate(sorted(runs, key=lambda run: (run.net.architecture.depth, run.net.seed))):
+        color, steps = COLORS[i % len(COLORS)], run.column("step")
+        label = run.net.label
+        if labels.count(label) > 1:
+            label += f", seed {run.net.seed}"
+        ax.plot(steps, run.column("train_error"), color=color, linestyle="--", linewidth=1)
+        ax.plot(steps, run.column("val_error"), color=color, linewidth=2, label=label)
+    legend(ax, ink, title="bold: validation, dashed: training", title_fontproperties={"size": 8})
+    if (box := ax.get_legend()) is not None:
+        box.get_title().set_color(ink)
+
+
+def responses(found: Sequence[tuple[str, Sequence[float]]], ink: str = INK) -> Any:
+    """Figure 7 from (label, standard deviation of each 3×3 layer in order).
+
+    Top: in the order of the layers; bottom: sorted by size.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    figure, (top, bottom) = new_figure(7.5, 5.2, ink, nrows=2)
+    for i, (label, stds) in enumerate(found):
+        style = {"color": COLORS[i % len(COLORS)], "linewidth": 1.5}
+        style["linestyle"] = "--" if label.startswith("plain") else "-"
+        index = range(1, len(stds) + 1)
+        top.plot(index, stds, label=label, **style)
+        bottom.plot(index, sorted(stds, reverse=True), **style)
+    top.set_xlabel("3×3 layer, in order", color=ink, fontsize=10)
+    bottom.set_xlabel("3×3 layer, sorted by response", color=ink, fontsize=10)
+    for ax in (top, bottom):
+        ax.set_ylabel("standard deviation", color=ink, fontsize=10)
+        ax.set_ylim(bottom=0)
+    legend(top, ink)
+    return figure
+
+
+def depth_errors(points: Sequence[tuple[str, int, float, float | None, float | None]], ink: str = INK) -> Any:
+    """Error by depth: (kind, depth, mean, standard deviation or None, the paper's error or None) each.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    figure, ax = new_figure(6.0, 3.6, ink)
+    for i, kind in enumerate(dict.fromkeys(point[0] for point in points)):
+        mine = sorted(point[1:] for point in points if point[0] == kind)
+        depths, means = [p[0] for p in mine], [p[1] for p in mine]
+        spread = [p[2] or 0.0 for p in mine]
+        color = COLORS[i % len(COLORS)]
+        ax.errorbar(depths, means, yerr=spread, color=color, marker="o", capsize=3, label=f"{kind}, measured")
+        printed = [(p[0], p[3]) for p in mine if p[3] is not None]
+        if printed:
+            ax.plot(
+                *zip(*printed, strict=True), color=color, marker="x", linestyle=":", label=f"{kind}, paper"
+            )
+    ax.set_xlabel("layers", color=ink, fontsize=10)
+    ax.set_ylabel("error (%)", color=ink, fontsize=10)
+    legend(ax, ink)
+    return figure
