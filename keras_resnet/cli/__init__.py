@@ -9,6 +9,7 @@ from keras_resnet.cli.data import data
 from keras_resnet.cli.evaluate import ensemble, evaluate, explain
 from keras_resnet.cli.export import export, predict, serve
 from keras_resnet.cli.models import models, recipes
+from keras_resnet.cli.paper import paper, report
 from keras_resnet.cli.train import recalibrate, train
 from keras_resnet.cli.weights import export_weights, import_weights
 
@@ -44,5 +45,7 @@ for command in (
     import_weights,
     export_weights,
     data,
+    paper,
+    report,
 ):
     main.add_command(command)

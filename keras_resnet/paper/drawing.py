@@ -93,6 +93,11 @@ def draw(names: Sequence[str] = FIGURE3) -> str:
     return "".join(parts) + "</svg>"
 
 
+def standalone(svg: str) -> str:
+    """The drawing as a file of its own, on white."""
+    return svg.replace(INK, "#1b1f24").replace(">", '><rect width="100%" height="100%" fill="white"/>', 1)
+
+
 def _boxes(net: Architecture) -> list[_Box]:
     stages = [stage.name for stage in net.stages]
     boxes: list[_Box] = []

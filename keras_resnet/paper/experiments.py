@@ -53,7 +53,8 @@ class Experiment:
     """A table or figure: its question, what is trained for it, and what is measured then.
 
     `imagenet` and `cifar` are the networks by the pictures they are trained on; empty where the paper's
-    question cannot be asked of such pictures. `seeds` names networks that the paper trained several times.
+    question cannot be asked of such pictures. `seeds` says how often the paper trained a network, where
+    more than once.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Experiment:
     imagenet: tuple[Net, ...] = ()
     cifar: tuple[Net, ...] = ()
     views: Views = "single"
-    seeds: Mapping[str, int] = MappingProxyType({})
+    seeds: tuple[tuple[str, int], ...] = ()
 
     @property
     def needs(self) -> str:
@@ -104,7 +105,7 @@ class Experiment:
         return tuple(dict.fromkeys([*nets, *several]))
 
     def _paper_seeds(self, net: Net, quick: bool) -> int:
-        return 1 if quick else self.seeds.get(net.network, 1)
+        return 1 if quick else dict(self.seeds).get(net.network, 1)
 
 
 def _resnets(*depths: int, shortcut: Shortcut = "A") -> tuple[Net, ...]:
@@ -170,7 +171,7 @@ _ALL = (
         "How far does depth help on CIFAR-10?",
         "errors",
         cifar=_resnets(20, 32, 44, 56, 110, 1202),
-        seeds=MappingProxyType({"resnet110": 5}),
+        seeds=(("resnet110", 5),),
     ),
     Experiment(
         "figure1",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_resnet.paper.folders import RunFolder
 from keras_resnet.pages.plots import COLORS, INK, legend, new_figure
+from keras_resnet.paper.folders import RunFolder
 
 _PANELS = {"plain": "plain networks", "residual": "residual networks"}
 

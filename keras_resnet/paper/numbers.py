@@ -15,7 +15,7 @@ PAPER = "https://arxiv.org/abs/1512.03385"
 class Printed:
     """One row of one table; `network` is our name for it, None for other people's methods.
 
-    `std` is given where the row is a mean of several runs; `parameters` as printed.
+    `mean` and `std` are given where `top1` is the best of several runs; `parameters` as printed.
     """
 
     table: str
@@ -24,6 +24,7 @@ class Printed:
     shortcut: str | None = None
     top1: float | None = None
     top5: float | None = None
+    mean: float | None = None
     std: float | None = None
     parameters: str | None = None
     note: str = ""
@@ -97,9 +98,10 @@ PRINTED: tuple[Printed, ...] = (
         "resnet110",
         "A",
         6.43,
+        mean=6.61,
         std=0.16,
         parameters="1.7M",
-        note="best of five runs; mean 6.61 ± 0.16",
+        note="best of five runs",
     ),
     Printed("table6", "ResNet-1202", "resnet1202", "A", 7.93, parameters="19.4M"),
 )

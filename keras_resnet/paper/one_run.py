@@ -6,7 +6,6 @@ arguments being those of the user's own command. Prints nothing on stdout but th
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ import threading
 import time
 
 from keras_resnet.errors import UserError
-from keras_resnet.paper.plan import PlannedRun, is_small
+from keras_resnet.paper.plan import PlannedRun
 
 LOOK_FOR_PARENT_EVERY = 2.0  # seconds
 
@@ -43,8 +42,7 @@ def measure(run: PlannedRun) -> None:
 
     import_tensorflow()
     from keras_resnet.data.sources import hold_out, open_dataset
-    from keras_resnet.evaluation import evaluate
-    from keras_resnet.training.checkpoints import write_atomically
+    from keras_resnet.paper.testing import measure_errors
     from keras_resnet.training.run import train
     from keras_resnet.training.settings import make_settings
 
@@ -65,17 +63,7 @@ def measure(run: PlannedRun) -> None:
     )
     if not _is_trained(run):
         train(settings, dataset, run.folder)
-    began = time.monotonic()
-    scores = run.folder / f"scores-{run.views}.npz"
-    batch_size = 250 if is_small(dataset) else 64
-    result = evaluate(
-        str(run.folder), dataset, views=run.views, save_scores=scores, batch_size=batch_size
-    ).to_json()
-    for bulky in ("confusion", "skipped_files", "label_names"):
-        del result[bulky]
-    result["seconds"] = round(time.monotonic() - began, 1)
-    result["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    write_atomically(run.evaluation, json.dumps(result, indent=1).encode())
+    measure_errors(run.folder, dataset, run.views)
 
 
 def _is_trained(run: PlannedRun) -> bool:

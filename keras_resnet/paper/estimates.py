@@ -1,0 +1,23 @@
+"""What the trainings that were not run would take, from published throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.paper.experiments import Net
+from keras_resnet.paper.numbers import A100_RESNET50, Throughput
+from keras_resnet.recipes import RECIPES
+
+
+def imagenet_hours(nets: Sequence[Net], on: Throughput = A100_RESNET50) -> float:
+    """Hours on one accelerator to train all `nets` by the paper's recipe (600k steps of 256 images).
+
+    Scaled from the published throughput by multiply-adds, which is kind to deep networks (their layers
+    are the same) and unkind to shallow ones; good for an order of magnitude.
+    """
+    recipe = RECIPES["imagenet-paper"]
+    images = (recipe.steps or 0) * recipe.batch_size
+    known = ARCHITECTURES[on.network].multiply_adds()
+    seconds = (images / on.images_per_second * net.architecture.multiply_adds() / known for net in nets)
+    return sum(seconds) / 3600

@@ -1,0 +1,158 @@
+"""What an experiment found, as data, as text tables and as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.pages.blocks import Table
+from keras_resnet.pages.plots import save_png
+from keras_resnet.paper import degradation, figures
+from keras_resnet.paper.folders import RESPONSES, RunFolder, read_json, read_run
+from keras_resnet.paper.measured import Row, ensemble, mean_std, rows
+from keras_resnet.paper.numbers import printed, reproductions
+from keras_resnet.paper.plan import Plan, PlannedRun
+
+_DARK = "#222222"  # ink of plots in files, which lie on white
+
+
+def collect(plan: Plan) -> dict[str, Any]:
+    """Everything measured so far, as plain data for JSON."""
+    found: dict[str, Any] = {
+        "experiment": plan.experiment.name,
+        "title": plan.experiment.title,
+        "question": plan.experiment.question,
+        "dataset": plan.conditions.dataset,
+        "runs": [
+            {"network": run.net.network, "shortcut": run.net.shortcut, "seed": run.net.seed}
+            | {"status": run.status, "folder": str(run.folder)}
+            for run in plan.runs
+        ],
+        "rows": [row.to_json() for row in rows(plan)],
+    }
+    if plan.experiment.measure == "curves":
+        comparisons = degradation.compare(trained(plan))
+        found["comparisons"] = {kind: asdict(c) for kind, c in comparisons.items()}
+        found["summary"] = degradation.summary(comparisons)
+    if plan.experiment.measure == "ensemble":
+        together = ensemble(plan)
+        found["ensemble"] = None if together is None else asdict(together)
+    if plan.experiment.measure == "responses":
+        found["responses"] = {
+            run.net.folder: data["std"] for run in plan.runs if (data := read_json(run.folder / RESPONSES))
+        }
+    return found
+
+
+def trained(plan: Plan) -> list[RunFolder]:
+    """The runs that have curves."""
+    return [read_run(run.folder) for run in plan.runs if (run.folder / "history.csv").exists()]
+
+
+def tables(plan: Plan) -> list[Table]:
+    """Measured beside printed, as tables for a terminal or a page."""
+    result = [errors_table(rows(plan), plan.conditions.dataset)]
+    if plan.experiment.measure == "curves" and (runs := trained(plan)):
+        result.insert(0, curves_table(runs))
+    if plan.experiment.measure == "ensemble" and (together := ensemble(plan)):
+        lines = [
+            (f"best member ({together.best_member})", together.best_top1, together.best_top5),
+            (f"ensemble of {len(together.members)}", together.top1, together.top5),
+        ]
+        result.append(
+            Table(("", "top-1 error %", "top-5 error %"), [(a, f"{b:.2f}", f"{c:.2f}") for a, b, c in lines])
+        )
+    others = [row for row in printed(plan.experiment.name) if row.network is None]
+    if others:
+        cells = [(row.method, _number(row.top1), _number(row.top5), row.note) for row in others]
+        result.append(Table(("in the paper also", "top-1 error %", "top-5 error %", ""), cells))
+    return result
+
+
+def errors_table(found: Sequence[Row], dataset: str) -> Table:
+    """Test errors by network: measured, printed in the paper, and others' reproductions."""
+    table = []
+    for row in found:
+        paper = row.paper
+        best_of = f" (mean {paper.mean:.2f} ± {paper.std:.2f})" if paper and paper.mean else ""
+        others = reproductions(row.net.network, row.views)
+        table.append(
+            (
+                row.net.label,
+                f"{row.net.architecture.parameters():,}",
+                mean_std(row.top1),
+                mean_std(row.top5),
+                str(len(row.top1)),
+                (_number(paper.top1) + best_of) if paper else "",
+                ", ".join(f"{r.top1:.2f} ({r.who.split(',')[0]})" for r in others),
+            )
+        )
+    header = (
+        "network",
+        "parameters",
+        f"top-1 error % on {dataset}",
+        "top-5",
+        "seeds",
+        "paper, top-1",
+        "others",
+    )
+    return Table(header, table)
+
+
+def curves_table(runs: Sequence[RunFolder]) -> Table:
+    """How each training ended."""
+    table = [
+        (
+            run.net.label,
+            str(run.net.seed),
+            f"{run.column('epoch')[-1]:g}",
+            f"{run.final_training_error:.2f}",
+            f"{run.final_validation_error:.2f}",
+            "yes" if run.finished else "no",
+        )
+        for run in runs
+    ]
+    header = ("network", "seed", "epochs", "training error %", "validation error %", "finished")
+    return Table(header, table)
+
+
+def plot(plan: Plan, path: Path) -> Path | None:
+    """Draw the experiment to a PNG file; None if nothing is measured yet or there is nothing to draw.
+
+    Raises:
+        UserError: matplotlib is not installed, or the file cannot be written.
+    """
+    measure = plan.experiment.measure
+    if measure == "curves" and (runs := trained(plan)):
+        return save_png(figures.curves(runs, _DARK), path)
+    if measure == "responses" and (found := _responses(plan.runs)):
+        return save_png(figures.responses(found, _DARK), path)
+    if measure == "errors" and (points := depth_points(rows(plan))):
+        return save_png(figures.depth_errors(points, _DARK), path)
+    return None
+
+
+def depth_points(found: Sequence[Row]) -> list[tuple[str, int, float, float | None, float | None]]:
+    """The rows as `figures.depth_errors` wants them; nothing where there are fewer than two depths."""
+    points = []
+    for row in found:
+        if row.top1:
+            data = row.to_json()
+            kind = f"ResNet {row.net.shortcut}" if row.net.shortcut else "plain"
+            depth = ARCHITECTURES[row.net.network].depth
+            points.append(
+                (kind, depth, data["top1_mean"], data["top1_std"], row.paper.top1 if row.paper else None)
+            )
+    return points if len({point[1] for point in points}) > 1 else []
+
+
+def _responses(runs: Sequence[PlannedRun]) -> list[tuple[str, Sequence[float]]]:
+    data = [(run.net.label, read_json(run.folder / RESPONSES)) for run in runs]
+    return [(label, found["std"]) for label, found in data if found]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

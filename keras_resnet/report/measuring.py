@@ -1,0 +1,42 @@
+"""What a report still lacks, measured where the data are at hand: test errors and responses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from keras_resnet.errors import UserError
+from keras_resnet.paper.folders import RunFolder
+
+MOST_LAYERS = 200  # beyond, tracing the measurement of responses takes minutes
+
+
+def measure(runs: Sequence[RunFolder], data_dir: str | None = None) -> None:
+    """Test finished runs that have not been, and measure CIFAR networks' responses; say what could not be.
+
+    Nothing here ends a report: runs whose data are elsewhere are reported with what their folders tell.
+    """
+    todo = [run for run in runs if run.finished and (not run.evaluations or _lacks_responses(run))]
+    if not todo:
+        return
+    from keras_resnet.quiet import import_tensorflow
+
+    import_tensorflow()
+    from keras_resnet.data.sources import open_dataset
+    from keras_resnet.paper.responses import run_responses
+    from keras_resnet.paper.testing import measure_errors
+
+    for run in todo:
+        try:
+            dataset = open_dataset(run.settings["dataset"], data_dir=data_dir)
+            if not run.evaluations:
+                measure_errors(run.path, dataset)
+            if _lacks_responses(run):
+                run_responses(run.path, dataset)
+        except UserError as error:
+            print(f"{run.path} is reported as it is: {error}", file=sys.stderr)
+
+
+def _lacks_responses(run: RunFolder) -> bool:
+    network = run.net.architecture
+    return run.responses is None and network.family == "cifar" and network.depth <= MOST_LAYERS

@@ -1,0 +1,78 @@
+"""The report of training runs as one page: what was trained, how well, against what the paper prints."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.pages.blocks import Page
+from keras_resnet.pages.html import render_html
+from keras_resnet.pages.markdown import render_markdown
+from keras_resnet.paper.folders import RunFolder, find_runs, read_run
+from keras_resnet.report import sections
+from keras_resnet.report.measuring import measure
+
+
+def write_report(
+    runs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    kind: str | None = None,
+    data_dir: str | None = None,
+    evaluate: bool = True,
+    title: str = "Residual networks: a report of training runs",
+) -> Path:
+    """Write a page about run folders.
+
+    Args:
+        runs: run folders, or folders with run folders below them.
+        output: the file. Markdown puts its images into a folder beside it, named NAME_files.
+        kind: "html" or "markdown"; None: what the file's name ends in.
+        data_dir: where TFDS keeps the data that the runs were trained on.
+        evaluate: test finished runs that have not been tested, and measure the responses of CIFAR
+            networks, where their data can be opened. Results are kept in the run folders.
+        title: of the page.
+
+    Raises:
+        UsageError: unknown kind.
+        UserError: no run folder, matplotlib is missing, or the file cannot be written.
+    """
+    path = Path(output)
+    kind = kind or ("markdown" if path.suffix in (".md", ".markdown") else "html")
+    if kind not in ("html", "markdown"):
+        raise UsageError(f"unknown format {kind!r}: html or markdown")
+    found = find_runs(runs)
+    if evaluate:
+        measure(found, data_dir)
+        found = [read_run(run.path) for run in found]
+    page = build_page(found, title, data_dir)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "html":
+            text = render_html(page)
+        else:
+            files = path.with_name(f"{path.stem}_files")
+            text = render_markdown(page, files, files.name)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def build_page(runs: Sequence[RunFolder], title: str, data_dir: str | None = None) -> Page:
+    """The page about `runs`, whatever it is then written as."""
+    data = ", ".join(dict.fromkeys(str(run.settings["dataset"]) for run in runs))
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    count = f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
+    made = [
+        sections.summary(runs),
+        sections.curves(runs),
+        sections.against_paper(runs),
+        sections.responses(runs),
+        sections.mistakes(runs, data_dir),
+        sections.settings(runs),
+        sections.hardware(runs),
+    ]
+    return Page(title, f"{count} on {data}; written on {today}", [section for section in made if section])

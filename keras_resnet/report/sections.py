@@ -1,0 +1,229 @@
+"""The sections of the report, each from run folders; a section with nothing to say is None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+from keras_resnet.errors import UserError
+from keras_resnet.pages.blocks import Block, Code, Paragraph, Plot, Section, Table
+from keras_resnet.pages.plots import to_svg
+from keras_resnet.paper import degradation, figures
+from keras_resnet.paper.experiments import Net
+from keras_resnet.paper.folders import RunFolder
+from keras_resnet.paper.measured import Row
+from keras_resnet.paper.numbers import PRINTED, Printed
+from keras_resnet.paper.results import depth_points, errors_table
+from keras_resnet.report.pictures import surest_mistakes
+
+CURVES_PER_PLOT = 7  # there are as many colours
+
+
+def summary(runs: Sequence[RunFolder]) -> Section:
+    """One row a run: how it ended."""
+    rows = []
+    for run in runs:
+        rows.append(
+            (
+                run.net.label,
+                str(run.net.seed),
+                f"{run.net.architecture.parameters():,}",
+                f"{run.column('epoch')[-1]:g}",
+                f"{run.final_training_error:.2f}",
+                f"{run.final_validation_error:.2f}",
+                "; ".join(_tested(views, found) for views, found in run.evaluations.items()) or "not tested",
+                f"{run.images_per_second:,.0f}",
+            )
+        )
+    header = ("network", "seed", "parameters", "epochs", "training %", "validation %", "test", "images/s")
+    caption = "Errors. Training: over the last epoch, on augmented images. Images/s: median over the epochs."
+    blocks: list[Block] = [Table(header, rows, caption)]
+    try:
+        comparisons = degradation.compare(runs)
+    except UserError:
+        comparisons = {}  # runs under different conditions: each is reported, none compared
+    if comparisons:
+        blocks.insert(0, Paragraph(degradation.summary(comparisons), emphasis=True))
+    unfinished = [str(run.path) for run in runs if not run.finished]
+    if unfinished:
+        blocks.append(Paragraph(f"Not finished yet: {', '.join(unfinished)}."))
+    return Section("Summary", blocks)
+
+
+def _tested(views: str, found: Any) -> str:
+    low, high = found["top1_interval"]
+    shown = "" if views == "single" else f", {views}"
+    return f"{found['top1_error']:.2f} % ({low:.2f} to {high:.2f}{shown})"
+
+
+def curves(runs: Sequence[RunFolder]) -> Section:
+    """Training and validation error, one plot for all runs under equal conditions."""
+    blocks: list[Block] = []
+    for number, group in enumerate(_equal_conditions(runs), 1):
+        shown = sorted(group, key=lambda run: (run.net.seed, run.net.architecture.depth))[
+            : 2 * CURVES_PER_PLOT
+        ]
+        recipe = group[0].settings["recipe"]["name"]
+        caption = (
+            f"{group[0].settings['dataset']}, recipe {recipe}. Dashed: training error; bold: validation "
+            "error; dotted lines: the learning rate is divided by 10."
+        )
+        blocks.append(Plot(to_svg(figures.curves(shown)), caption, f"curves-{number}"))
+    return Section("Curves", blocks)
+
+
+def _equal_conditions(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
+    groups: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        same = {
+            k: v for k, v in run.settings.items() if k not in ("network", "shortcut", "downsample", "seed")
+        }
+        groups.setdefault(repr(sorted(same.items())), []).append(run)
+    return list(groups.values())
+
+
+def against_paper(runs: Sequence[RunFolder]) -> Section | None:
+    """Test errors beside the paper's and others', a table for each data set and kind of views."""
+    blocks: list[Block] = []
+    for dataset in dict.fromkeys(str(run.settings["dataset"]) for run in runs):
+        for views in ("single", "10-crop", "multi-scale"):
+            rows = _rows([run for run in runs if run.settings["dataset"] == dataset], views)
+            if not rows:
+                continue
+            table = errors_table(rows, dataset)
+            steps = sorted({round(run.column("step")[-1]) for run in runs if run.finished})
+            caption = (
+                f"Measured on {rows[0].images:,} test images ({views} view) after {_range(steps)} steps. "
+                "The paper's numbers are for CIFAR-10 (64,000 steps of 128) or ImageNet (600,000 of 256): "
+                "other data or shorter trainings are no reproduction."
+            )
+            blocks.append(Table(table.header, table.rows, caption))
+            if points := depth_points(rows):
+                plot = to_svg(figures.depth_errors(points))
+                blocks.append(Plot(plot, f"Test error by depth on {dataset}.", f"depth-{len(blocks)}"))
+    return Section("Beside the paper", blocks) if blocks else None
+
+
+def _rows(runs: Sequence[RunFolder], views: str) -> list[Row]:
+    found: dict[tuple[str, str | None], list[RunFolder]] = {}
+    for run in runs:
+        if views in run.evaluations:
+            found.setdefault((run.net.network, run.net.shortcut), []).append(run)
+    table = {"single": "table6", "10-crop": "table3", "multi-scale": "table4"}[views]
+    rows = [
+        Row(
+            Net(network, group[0].net.shortcut),
+            tuple(run.evaluations[views]["top1_error"] for run in group),
+            tuple(run.evaluations[views]["top5_error"] for run in group),
+            group[0].evaluations[views]["images"],
+            views,
+            _printed(table, network, shortcut),
+        )
+        for (network, shortcut), group in found.items()
+    ]
+    return sorted(rows, key=lambda row: (row.net.shortcut or "", row.net.architecture.depth))
+
+
+def _printed(table: str, network: str, shortcut: str | None) -> Printed | None:
+    tables = (table, "table2") if table == "table3" else (table,)
+    rows = (
+        row for row in PRINTED if row.table in tables and (row.network, row.shortcut) == (network, shortcut)
+    )
+    return next(rows, None)
+
+
+def responses(runs: Sequence[RunFolder]) -> Section | None:
+    """Figure 7 for the runs whose responses have been measured."""
+    measured = [(run, run.responses) for run in runs if run.responses and run.net.seed == runs[0].net.seed]
+    if not measured:
+        return None
+    plot = to_svg(figures.responses([(run.net.label, found["std"]) for run, found in measured]))
+    rows = [
+        (run.net.label, str(len(found["std"])), f"{fmean(found['std']):.3f}", f"{found['images']:,}")
+        for run, found in measured
+    ]
+    caption = (
+        "Standard deviation of each 3×3 layer's responses, after batch normalisation and before ReLU and "
+        "addition (Figure 7 of the paper); above in the order of the layers, below sorted."
+    )
+    header = ("network", "3×3 layers", "mean standard deviation", "images")
+    return Section("Responses of the layers", [Plot(plot, caption, "responses"), Table(header, rows)])
+
+
+def mistakes(runs: Sequence[RunFolder], data_dir: str | None) -> Section | None:
+    """The surest mistakes of the best run whose scores and images are at hand."""
+    tested = [run for run in runs if "single" in run.evaluations]
+    for run in sorted(tested, key=lambda run: run.evaluations["single"]["top1_error"]):
+        if gallery := surest_mistakes(run, data_dir):
+            return Section(f"Surest mistakes of {run.net.label}", [gallery])
+    return None
+
+
+# What a row of the settings is called and how it is found in run.json.
+_SETTINGS: Sequence[tuple[str, Callable[[RunFolder], Any]]] = (
+    ("recipe", lambda run: run.settings["recipe"]["name"]),
+    ("steps", lambda run: f"{run.record.get('total_steps', 0):,}"),
+    ("batch size", lambda run: run.settings["recipe"]["batch_size"]),
+    ("learning rate", lambda run: run.settings["recipe"]["learning_rate"]),
+    ("schedule", lambda run: run.settings["recipe"]["schedule"]),
+    (
+        "divided by 10 after",
+        lambda run: ", ".join(f"{x:.0%}" for x in run.settings["recipe"]["drops"]) or "–",
+    ),
+    ("momentum", lambda run: run.settings["recipe"]["momentum"]),
+    ("weight decay", lambda run: run.settings["recipe"]["weight_decay"]),
+    ("training view", lambda run: run.settings["recipe"]["view"]),
+    ("mirrored", lambda run: "yes" if run.settings["recipe"]["flip"] else "no"),
+    ("input normalisation", lambda run: run.settings["recipe"]["normalization"]),
+    ("image size", lambda run: run.settings["image_size"]),
+    ("precision", lambda run: run.settings["precision"]),
+    ("held out for validation", lambda run: run.settings["hold_out"]),
+)
+
+
+def settings(runs: Sequence[RunFolder]) -> Section:
+    """What all runs have in common, what differs, and the commands."""
+    common, differing = [], []
+    for name, get in _SETTINGS:
+        values = [str(get(run)) for run in runs]
+        if len(set(values)) == 1:
+            common.append((name, values[0]))
+        else:
+            differing.append((name, values))
+    blocks: list[Block] = [Table(("setting", "all runs"), common)] if common else []
+    if differing:
+        rows = [
+            (run.path.name, *(values[i] for _, values in differing)) for i, run in enumerate(runs)
+        ]  # one row a run: there may be many runs, but few settings differ
+        blocks.append(Table(("run", *(name for name, _ in differing)), rows))
+    commands = dict.fromkeys(str(run.record.get("command", "")) for run in runs)
+    blocks.append(Code("\n".join(filter(None, commands))))
+    return Section("Settings", blocks)
+
+
+def hardware(runs: Sequence[RunFolder]) -> Section:
+    """Machines and versions, with the speed that each network reached there."""
+    rows = []
+    for run in runs:
+        machine, versions = run.record.get("hardware", {}), run.record.get("versions", {})
+        gpus = ", ".join(machine.get("gpus", ())) or "none"
+        rows.append(
+            (
+                run.path.name,
+                f"{machine.get('cpu', '')}, {machine.get('cores', '?')} cores",
+                gpus,
+                str(run.settings["precision"]),
+                f"{run.images_per_second:,.0f}",
+                " ".join(f"{name} {version}" for name, version in versions.items()),
+                str(run.record.get("updated", ""))[:10],
+            )
+        )
+    header = ("run", "CPU", "GPUs", "precision", "images/s", "versions", "date")
+    return Section("Hardware", [Table(header, rows)])
+
+
+def _range(values: Sequence[int]) -> str:
+    if not values:
+        return "0"
+    return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
