@@ -58,17 +58,13 @@ def pictures(
     Raises:
         UserError: the data set has other images than were scored.
     """
-    from keras_resnet.data.examples import split_examples
-
-    examples = split_examples(dataset, split)
+    found = _images(dataset, split, {mistake.index for mistake in mistakes})
     fitted = []
     for mistake in mistakes:
-        if (
-            mistake.index >= len(examples)
-            or dataset.label_names[examples.labels[mistake.index]] != mistake.label
-        ):
+        image, label = found.get(mistake.index, (None, -1))
+        if image is None or dataset.label_names[label] != mistake.label:
             raise UserError(f"{dataset.name} ({split}) has changed since it was scored: evaluate again")
-        picture = Image.fromarray(np.asarray(examples.image(np.int64(mistake.index))))
+        picture = Image.fromarray(image)
         enlarge = side // max(picture.size)
         if enlarge > 1:
             size = (picture.width * enlarge, picture.height * enlarge)
@@ -77,6 +73,24 @@ def pictures(
             picture.thumbnail((side, side))
         fitted.append(picture)
     return fitted
+
+
+def _images(dataset: Dataset, split: str, numbers: set[int]) -> dict[int, tuple[np.ndarray, int]]:
+    """The images [H, W, 3] uint8 of these numbers with their labels; only streams must be read through."""
+    from keras_resnet.data.examples import split_examples
+    from keras_resnet.data.pipeline import evaluation_images
+
+    examples = split_examples(dataset, split)
+    if examples is not None:
+        known = [number for number in numbers if number < len(examples)]
+        return {n: (np.asarray(examples.image(np.int64(n))), int(examples.labels[n])) for n in known}
+    found: dict[int, tuple[np.ndarray, int]] = {}
+    for image, label, index in evaluation_images(dataset, split):
+        if int(index) in numbers:
+            found[int(index)] = (image.numpy(), int(label))
+        if len(found) == len(numbers):
+            break
+    return found
 
 
 def write_mistakes_sheet(

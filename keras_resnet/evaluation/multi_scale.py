@@ -114,7 +114,7 @@ def with_mirror_image(predict: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Probabilities averaged over images [n, H, W, 3] and their mirror images."""
 
     def both(images: Any) -> Any:
-        probabilities = predict(tf.concat([images, images[:, :, ::-1]], axis=0))
+        probabilities = predict(tf.concat([images, tf.reverse(images, axis=[2])], axis=0))
         return tf.reduce_mean(tf.stack(tf.split(probabilities, 2)), axis=0)
 
     return both
