@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+if importlib.util.find_spec("torchvision"):
+    import torch  # noqa: F401
+    import torchvision  # noqa: F401 (it crashes where TensorFlow was imported before it)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

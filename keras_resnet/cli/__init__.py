@@ -6,7 +6,7 @@ import click
 
 from keras_resnet.cli.common import Group
 from keras_resnet.cli.data import data
-from keras_resnet.cli.evaluate import ensemble, evaluate, explain
+from keras_resnet.cli.evaluate import compare, ensemble, evaluate, explain
 from keras_resnet.cli.export import export, predict, serve
 from keras_resnet.cli.models import models, recipes
 from keras_resnet.cli.paper import paper, report
@@ -37,6 +37,7 @@ for command in (
     train,
     evaluate,
     ensemble,
+    compare,
     explain,
     recalibrate,
     export,

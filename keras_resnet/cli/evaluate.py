@@ -16,6 +16,7 @@ from keras_resnet.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from keras_resnet.data.sources import Dataset
     from keras_resnet.evaluation import Evaluation
 
 report_option = click.option("--report", metavar="FILE.html", help="Write a page for people as well.")
@@ -83,7 +84,7 @@ def evaluate(
         strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
         skip_limit=skip_limit,
     )
-    _show(result, report, as_json)
+    _show(result, report, as_json, data)
 
 
 @command()
@@ -102,11 +103,42 @@ def ensemble(files: tuple[str, ...], report: str | None, as_json: bool) -> None:
     _show(combine_scores(files), report, as_json)
 
 
-def _show(result: Evaluation, report: str | None, as_json: bool) -> None:
+@command()
+@click.argument("first", metavar="A.npz")
+@click.argument("second", metavar="B.npz")
+@json_option
+def compare(first: str, second: str, as_json: bool) -> None:
+    """Is model A better than model B, or is it chance? McNemar's test on saved scores of the same images.
+
+    \b
+    Example:
+      keras-resnet compare resnet56.npz plain56.npz
+    """
+    from keras_resnet.evaluation import combine_scores, mcnemar
+
+    evaluations = [combine_scores([file]) for file in (first, second)]
+    test = mcnemar(*evaluations)
+    answer = {
+        "top1_error": [evaluation.top1_error for evaluation in evaluations],
+        "only_first_right": test.only_first_right,
+        "only_second_right": test.only_second_right,
+        "p_value": test.p_value,
+    }
+    if as_json:
+        echo_json(answer)
+        return
+    click.echo(f"top-1 error {evaluations[0].top1_error:.2f} % and {evaluations[1].top1_error:.2f} %")
+    click.echo(
+        f"{test.only_first_right} images only the first gets right, {test.only_second_right} only the second: "
+        f"p = {test.p_value:.2g}"
+    )
+
+
+def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset | None = None) -> None:
     if report:
         from keras_resnet.evaluation.report import write_report
 
-        write_report(result, report)
+        write_report(result, report, dataset=data)
         click.echo(f"report: {report}", err=True)
     if as_json:
         echo_json(result.to_json())

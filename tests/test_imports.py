@@ -1,0 +1,66 @@
+"""Imports go one way: a module may use what stands above it in this list, never what stands below."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import keras_resnet
+
+LAYERS = """
+errors quiet registration imagenet
+architectures pages
+recipes
+layers
+scanned
+builders backbone
+saving
+weights
+applications
+loading
+data
+training
+evaluation
+export
+serving
+paper
+report
+cli
+""".split("\n")
+RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
+PACKAGE = Path(keras_resnet.__file__).parent
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")
+
+
+def imported(path: Path) -> set[str]:
+    """Parts of the package (`data`, `layers`, …) that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = (
+                [node.module]
+                if node.module != "keras_resnet"
+                else [f"keras_resnet.{alias.name}" for alias in node.names]
+            )
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("keras_resnet.")}
+    return found
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    part = part_of(path)
+    upwards = {name for name in imported(path) - {part} if RANK[name] >= RANK[part]}
+    assert not upwards, f"{part} may not import {upwards}"
+
+
+def test_every_part_has_its_place():
+    assert {part_of(path) for path in MODULES} == set(RANK)
