@@ -129,7 +129,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
         return
     click.echo(f"top-1 error {evaluations[0].top1_error:.2f} % and {evaluations[1].top1_error:.2f} %")
     click.echo(
-        f"{test.only_first_right} images only the first gets right, {test.only_second_right} only the second: "
+        f"{test.only_first_right} only the first gets right, {test.only_second_right} only the second; "
         f"p = {test.p_value:.2g}"
     )
 
