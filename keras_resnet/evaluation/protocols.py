@@ -212,7 +212,7 @@ class _Run:
             index,
             labels,
             probabilities[:, order],
-            collected.skipped or (),
+            replicas.gather_names(self.strategy, collected.skipped or ()),
         )
 
     def _fill(

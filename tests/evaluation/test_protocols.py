@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from keras_resnet.data.digits import digits_arrays
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation import Classifier, evaluate, load_scores, open_classifier, protocols, running
-from keras_resnet.saving import ModelInfo, SavedModel
+from keras_resnet.saving import ModelInfo, SavedModel, save_model
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,16 @@ def digits():
 def expected(resnet20):
     """Probabilities of the digits' test split, the plain way."""
     return resnet20.model.predict(digits_arrays("test")[0].astype(np.float32), batch_size=50, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def damaged(photos, tmp_path_factory):
+    """The photos, but number 7 of them is cut off."""
+    folder = tmp_path_factory.mktemp("damaged")
+    shutil.copytree(photos.root, folder, dirs_exist_ok=True)
+    broken = folder / "test" / "cat" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    return open_dataset(str(folder))
 
 
 def constant(labels: tuple[str, ...], info: ModelInfo, **changes) -> Classifier:
@@ -146,6 +157,44 @@ def test_a_strategy_counts_every_image_once(run_folder, expected):
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
 
 
+WORKER_SCRIPT = """
+import json, os, sys
+folder, data, worker, *ports = sys.argv[1:]
+cluster = {"worker": [f"localhost:{port}" for port in ports]}
+os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": int(worker)}})
+import tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+from keras_resnet.data.sources import open_dataset
+from keras_resnet.evaluation import evaluate
+found = evaluate(folder, open_dataset(data), batch_size=4, strategy=strategy, skip_limit=0.1)
+scores = found.scores
+print(json.dumps([scores.index.tolist(), scores.probabilities.tolist(), scores.skipped]))
+"""
+
+
+def test_workers_share_the_images_and_all_know_the_result(network, damaged, tmp_path):
+    saved = network("resnet20", damaged.label_names, 32)
+    file = save_model(saved.model, saved.info, tmp_path / "model.keras")
+    expected = evaluate(saved, damaged, skip_limit=0.1).scores
+    with socket.socket() as first, socket.socket() as second:
+        for each in (first, second):
+            each.bind(("localhost", 0))
+        ports = [str(each.getsockname()[1]) for each in (first, second)]
+    command = [sys.executable, "-c", WORKER_SCRIPT, str(file), damaged.name]
+    workers = [
+        subprocess.Popen(
+            [*command, worker, *ports], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for worker in "01"
+    ]
+    for output, errors in [worker.communicate(timeout=120) for worker in workers]:
+        assert output, errors[-2000:]
+        index, probabilities, skipped = json.loads(output.splitlines()[-1])
+        assert index == expected.index.tolist()
+        assert tuple(skipped) == expected.skipped
+        np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-6)
+
+
 def test_classes_are_matched_by_name(resnet20, digits):
     reverse = tuple("9876543210")
     found = evaluate(constant(reverse, resnet20.info), digits)
@@ -200,23 +249,15 @@ def test_a_model_that_ends_in_logits_gets_its_softmax(network, digits, expected)
     np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-6)
 
 
-def test_unreadable_images_are_skipped_and_counted(resnet18, photos, tmp_path):
-    for source in photos.listings["test"].paths:
-        parts = source.split("/")[-2:]
-        target = tmp_path / "test" / parts[0] / parts[1]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
-    broken = tmp_path / "test" / "cat" / "2.png"
-    broken.write_bytes(broken.read_bytes()[:100])
-    data = open_dataset(str(tmp_path))
+def test_unreadable_images_are_skipped_and_counted(resnet18, photos, damaged):
     whole = evaluate(resnet18, photos)
     for views_name in ("single", "multi-scale"):
-        found = evaluate(resnet18, data, views=views_name, sizes=[32], batch_size=4, skip_limit=0.1)
+        found = evaluate(resnet18, damaged, views=views_name, sizes=[32], batch_size=4, skip_limit=0.1)
         assert (found.images, found.skipped) == (14, 1)
-        assert found.scores.skipped == (str(broken),)
+        assert found.scores.skipped == (damaged.listings["test"].paths[7],)
         assert found.scores.index.tolist() == [number for number in range(15) if number != 7]
         if views_name == "single":
             kept = whole.scores.probabilities[found.scores.index]
             np.testing.assert_allclose(found.scores.probabilities, kept, atol=1e-6)
     with pytest.raises(UserError, match="unreadable"):
-        evaluate(resnet18, data, skip_limit=0.01)
+        evaluate(resnet18, damaged, skip_limit=0.01)
