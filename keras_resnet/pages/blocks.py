@@ -26,12 +26,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing as SVG. What it draws in `plots.INK` takes the page's text colour, light or dark.
+    """Drawings as SVG that belong together: side by side where there is room, else one below the other.
 
-    `name` is that of its file where it is written as one.
+    What they draw in `plots.INK` takes the page's text colour, light or dark. `name` is that of their
+    files where they are written as files.
     """
 
-    svg: str
+    svgs: Sequence[str]
     caption: str
     name: str
 

@@ -20,19 +20,20 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.5rem 0 0.25rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 0.75rem; padding-bottom: 0.3rem;
   border-bottom: 1px solid var(--line); }
 p { margin: 0.6rem 0; overflow-wrap: anywhere; }
-.subtitle, figcaption, caption { color: var(--soft); font-size: 0.9rem; }
+.subtitle, figcaption { color: var(--soft); font-size: 0.9rem; }
 .answer { border-left: 4px solid var(--accent); background: var(--shade); padding: 0.6rem 0.9rem; }
 nav { display: flex; flex-wrap: wrap; gap: 0.3rem 1rem; margin: 1rem 0; font-size: 0.95rem; }
 a { color: var(--accent); }
-.scroll { overflow-x: auto; margin: 0.9rem 0; }
+.scroll { overflow-x: auto; margin: 0.4rem 0 1rem; }
 table { border-collapse: collapse; font-size: 0.92rem; min-width: 50%; }
-caption { text-align: left; padding: 0 0 0.4rem; }
-th, td { padding: 0.32rem 0.75rem 0.32rem 0; text-align: left; vertical-align: top;
+th, td { padding: 0.32rem 0.9rem 0.32rem 0; text-align: left; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th { font-weight: 600; }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.n { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; }
-figure svg { display: block; width: 100%; height: auto; }
+.plots { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
+.plots > div { flex: 1 1 20rem; min-width: 0; }
+.plots svg { display: block; width: 100%; max-width: 44rem; height: auto; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: 0.8rem; }
 .gallery figure { margin: 0; }
 .gallery img { width: 100%; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated;
@@ -66,8 +67,9 @@ def _block(block: Block) -> str:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Plot):
-        svg = block.svg.replace(INK, "var(--ink)")
-        return f"<figure>{svg}<figcaption>{escape(block.caption)}</figcaption></figure>\n"
+        svgs = "".join(f"<div>{svg.replace(INK, 'var(--ink)')}</div>" for svg in block.svgs)
+        caption = f"<figcaption>{escape(block.caption)}</figcaption>"
+        return f'<figure><div class="plots">{svgs}</div>{caption}</figure>\n'
     if isinstance(block, Gallery):
         return _gallery(block)
     assert isinstance(block, Code)
@@ -83,10 +85,11 @@ def _table(table: Table) -> str:
             "<tr>" + "".join(f"<{tag}{mark}>{escape(str(cell))}</{tag}>" for mark, cell in inside) + "</tr>"
         )
 
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    # Outside the table, whose width on a phone is not that of the screen.
+    caption = f'<p class="subtitle">{escape(table.caption)}</p>' if table.caption else ""
     rows = "\n".join(row(cells, "td") for cells in table.rows)
     return (
-        f'<div class="scroll"><table>{caption}<thead>{row(table.header, "th")}</thead>\n'
+        f'{caption}<div class="scroll"><table><thead>{row(table.header, "th")}</thead>\n'
         f"<tbody>{rows}</tbody></table></div>\n"
     )
 

@@ -25,9 +25,12 @@ def _block(block: Block, folder: Path, prefix: str) -> str:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Plot):
-        svg = block.svg.replace(INK, _INK_ON_ANY_PAPER)
-        _write(folder / f"{block.name}.svg", svg.encode())
-        return f"![{block.caption}]({prefix}/{block.name}.svg)\n\n{block.caption}"
+        links = []
+        for number, svg in enumerate(block.svgs, 1):
+            name = f"{block.name}-{number}.svg"
+            _write(folder / name, _standalone(svg).replace(INK, _INK_ON_ANY_PAPER).encode())
+            links.append(f"![{block.caption}]({prefix}/{name})")
+        return "\n".join([*links, "", block.caption])
     if isinstance(block, Gallery):
         lines = [block.caption, ""] if block.caption else []
         for number, picture in enumerate(block.pictures):
@@ -44,6 +47,12 @@ def _table(table: Table) -> str:
     rows = [table.header, rules, *table.rows]
     lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([*([table.caption, ""] if table.caption else []), *lines])
+
+
+def _standalone(svg: str) -> str:
+    """An SVG element as a file: with the namespace that HTML takes for granted."""
+    known = "xmlns=" in svg[: svg.index(">")]
+    return svg if known else svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
 
 
 def _write(path: Path, data: bytes) -> None:

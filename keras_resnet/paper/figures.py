@@ -20,19 +20,42 @@ def curves(runs: Sequence[RunFolder], ink: str = INK) -> Any:
     Raises:
         UserError: matplotlib is not installed.
     """
-    groups = {"plain": [], "residual": []}  # type: dict[str, list[RunFolder]]
-    for run in runs:
-        groups["plain" if run.net.shortcut is None else "residual"].append(run)
-    shown = {kind: group for kind, group in groups.items() if group}
-    width = 4.6 * len(shown) if len(shown) > 1 else 6.0
-    figure, axes = new_figure(width, 3.8, ink, ncols=len(shown), sharey=True, squeeze=False)
-    for ax, (kind, group) in zip(axes[0], shown.items(), strict=True):
+    groups = by_kind(runs)
+    width = 4.6 * len(groups) if len(groups) > 1 else 6.0
+    figure, axes = new_figure(width, 3.8, ink, ncols=len(groups), sharey=True, squeeze=False)
+    for ax, (kind, group) in zip(axes[0], groups.items(), strict=True):
         _panel(ax, group, ink)
-        ax.set_title(_PANELS[kind] if len(shown) > 1 else "", color=ink, fontsize=10)
-        ax.set_xlabel("step", color=ink, fontsize=10)
+        ax.set_title(_PANELS[kind] if len(groups) > 1 else "", color=ink, fontsize=10)
     axes[0][0].set_ylabel("error (%)", color=ink, fontsize=10)
     axes[0][0].set_ylim(bottom=0)
     return figure
+
+
+def panels(runs: Sequence[RunFolder], ink: str = INK) -> list[Any]:
+    """The panels of `curves` as figures of their own with one scale, for pages of any width.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    groups = by_kind(runs)
+    top = 1.05 * max(max(run.column("train_error") + run.column("val_error")) for run in runs)
+    figures = []
+    for kind, group in groups.items():
+        figure, ax = new_figure(5.0 if len(groups) > 1 else 7.0, 3.6, ink)
+        _panel(ax, group, ink)
+        ax.set_title(_PANELS[kind], color=ink, fontsize=10)
+        ax.set_ylabel("error (%)", color=ink, fontsize=10)
+        ax.set_ylim(0, top)
+        figures.append(figure)
+    return figures
+
+
+def by_kind(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
+    """The runs as "plain" and "residual", kinds without runs left out."""
+    groups: dict[str, list[RunFolder]] = {"plain": [], "residual": []}
+    for run in runs:
+        groups["plain" if run.net.shortcut is None else "residual"].append(run)
+    return {kind: group for kind, group in groups.items() if group}
 
 
 def _panel(ax: Any, runs: Sequence[RunFolder], ink: str) -> None:
@@ -57,9 +80,9 @@ def _panel(ax: Any, runs: Sequence[RunFolder], ink: str) -> None:
             label += f", seed {run.net.seed}"
         ax.plot(steps, run.column("train_error"), color=color, linestyle="--", linewidth=1)
         ax.plot(steps, run.column("val_error"), color=color, linewidth=2, label=label)
+    ax.set_xlabel("step", color=ink, fontsize=10)
     legend(ax, ink, title="bold: validation, dashed: training", title_fontproperties={"size": 8})
-    if (box := ax.get_legend()) is not None:
-        box.get_title().set_color(ink)
+    ax.get_legend().get_title().set_color(ink)
 
 
 def responses(found: Sequence[tuple[str, Sequence[float]]], ink: str = INK) -> Any:
@@ -71,19 +94,38 @@ def responses(found: Sequence[tuple[str, Sequence[float]]], ink: str = INK) -> A
         UserError: matplotlib is not installed.
     """
     figure, (top, bottom) = new_figure(7.5, 5.2, ink, nrows=2)
-    for i, (label, stds) in enumerate(found):
-        style = {"color": COLORS[i % len(COLORS)], "linewidth": 1.5}
-        style["linestyle"] = "--" if label.startswith("plain") else "-"
-        index = range(1, len(stds) + 1)
-        top.plot(index, stds, label=label, **style)
-        bottom.plot(index, sorted(stds, reverse=True), **style)
-    top.set_xlabel("3×3 layer, in order", color=ink, fontsize=10)
-    bottom.set_xlabel("3×3 layer, sorted by response", color=ink, fontsize=10)
-    for ax in (top, bottom):
-        ax.set_ylabel("standard deviation", color=ink, fontsize=10)
-        ax.set_ylim(bottom=0)
-    legend(top, ink)
+    _responses(top, found, ink)
+    _responses(bottom, found, ink, ordered=False)
     return figure
+
+
+def response_panels(found: Sequence[tuple[str, Sequence[float]]], ink: str = INK) -> list[Any]:
+    """The two panels of `responses` as figures of their own.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    figures = []
+    for ordered in (True, False):
+        figure, ax = new_figure(5.0, 3.2, ink)
+        _responses(ax, found, ink, ordered)
+        figures.append(figure)
+    return figures
+
+
+def _responses(ax: Any, found: Sequence[tuple[str, Sequence[float]]], ink: str, ordered: bool = True) -> None:
+    for i, (label, stds) in enumerate(found):
+        shown = stds if ordered else sorted(stds, reverse=True)
+        style = "--" if label.startswith("plain") else "-"
+        color = COLORS[i % len(COLORS)]
+        ax.plot(range(1, len(stds) + 1), shown, style, color=color, linewidth=1.5, label=label)
+    what = "in order" if ordered else "sorted by response"
+    ax.set_xlabel(f"3×3 layer, {what}", color=ink, fontsize=10)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_ylabel("standard deviation", color=ink, fontsize=10)
+    ax.set_ylim(bottom=0)
+    if ordered:
+        legend(ax, ink)
 
 
 def depth_errors(points: Sequence[tuple[str, int, float, float | None, float | None]], ink: str = INK) -> Any:

@@ -57,9 +57,10 @@ def run_plan(plan: Plan, *, budget: float | None = None, say: Say = lambda line:
 
 def _run_one(run: PlannedRun, deadline: float | None) -> bool:
     """Whether it came to its end before the deadline."""
-    command = [sys.executable, "-m", "keras_resnet.paper.one_run", run.to_json(), *sys.argv[1:]]
     # A session of its own: Ctrl-C reaches this process alone, which passes it on exactly once.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        _command(run), stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             with _signals():
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -76,6 +77,10 @@ def _run_one(run: PlannedRun, deadline: float | None) -> bool:
     if process.returncode != 0:
         raise UserError(_last_words(words, run, process.returncode))
     return True
+
+
+def _command(run: PlannedRun) -> list[str]:
+    return [sys.executable, "-m", "keras_resnet.paper.one_run", run.to_json(), *sys.argv[1:]]
 
 
 def _stop(process: subprocess.Popen[str]) -> str:

@@ -69,7 +69,7 @@ def curves(runs: Sequence[RunFolder]) -> Section:
             f"{group[0].settings['dataset']}, recipe {recipe}. Dashed: training error; bold: validation "
             "error; dotted lines: the learning rate is divided by 10."
         )
-        blocks.append(Plot(to_svg(figures.curves(shown)), caption, f"curves-{number}"))
+        blocks.append(Plot([to_svg(figure) for figure in figures.panels(shown)], caption, f"curves-{number}"))
     return Section("Curves", blocks)
 
 
@@ -101,7 +101,7 @@ def against_paper(runs: Sequence[RunFolder]) -> Section | None:
             blocks.append(Table(table.header, table.rows, caption))
             if points := depth_points(rows):
                 plot = to_svg(figures.depth_errors(points))
-                blocks.append(Plot(plot, f"Test error by depth on {dataset}.", f"depth-{len(blocks)}"))
+                blocks.append(Plot([plot], f"Test error by depth on {dataset}.", f"depth-{len(blocks)}"))
     return Section("Beside the paper", blocks) if blocks else None
 
 
@@ -138,17 +138,18 @@ def responses(runs: Sequence[RunFolder]) -> Section | None:
     measured = [(run, run.responses) for run in runs if run.responses and run.net.seed == runs[0].net.seed]
     if not measured:
         return None
-    plot = to_svg(figures.responses([(run.net.label, found["std"]) for run, found in measured]))
+    labelled = [(run.net.label, found["std"]) for run, found in measured]
+    plots = [to_svg(figure) for figure in figures.response_panels(labelled)]
     rows = [
         (run.net.label, str(len(found["std"])), f"{fmean(found['std']):.3f}", f"{found['images']:,}")
         for run, found in measured
     ]
     caption = (
         "Standard deviation of each 3×3 layer's responses, after batch normalisation and before ReLU and "
-        "addition (Figure 7 of the paper); above in the order of the layers, below sorted."
+        "addition (Figure 7 of the paper); in the order of the layers, and sorted."
     )
     header = ("network", "3×3 layers", "mean standard deviation", "images")
-    return Section("Responses of the layers", [Plot(plot, caption, "responses"), Table(header, rows)])
+    return Section("Responses of the layers", [Plot(plots, caption, "responses"), Table(header, rows)])
 
 
 def mistakes(runs: Sequence[RunFolder], data_dir: str | None) -> Section | None:

@@ -1,0 +1,171 @@
+"""Plans, budgets and the processes that run them (with a stand-in for the training)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+
+import pytest
+
+from keras_resnet.data.sources import open_dataset
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.paper import runner
+from keras_resnet.paper.experiments import get_experiment
+from keras_resnet.paper.plan import Conditions, PlannedRun, make_plan, quick_conditions, slug
+from keras_resnet.paper.runner import run_plan, seconds_of
+from keras_resnet.training.interrupts import Interrupted
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return make_plan(
+        get_experiment("figure6"), open_dataset("digits"), quick_conditions(), workdir=tmp_path, quick=True
+    )
+
+
+def test_smallest_first_and_further_seeds_last(tmp_path):
+    made = make_plan(
+        get_experiment("table6"), open_dataset("digits"), Conditions("digits"), workdir=tmp_path, seeds=2
+    )
+    depths = [(run.net.seed, run.net.architecture.depth) for run in made.runs]
+    assert depths == sorted(depths)
+    assert len(depths) == 12
+
+
+def test_all_networks_train_under_the_same_conditions(plan):
+    assert len({json.dumps(json.loads(run.to_json())["conditions"]) for run in plan.runs}) == 1
+    assert {run.folder.parent.name for run in plan.runs} == {"quick"}
+
+
+def test_other_conditions_go_to_another_folder(tmp_path):
+    def folder(**changes):
+        conditions = Conditions("digits", **changes)
+        plan = make_plan(get_experiment("figure1"), open_dataset("digits"), conditions, workdir=tmp_path)
+        return plan.runs[0].folder
+
+    variants = [
+        {},
+        {"recipe": "cifar-paper"},
+        {"overrides": {"epochs": 2.0}},
+        {"precision": "mixed_bfloat16"},
+        {"image_size": 16},
+        {"hold_out": 100},
+    ]
+    assert len({folder(**changes) for changes in variants}) == len(variants)
+
+
+def test_a_run_travels_as_json(plan):
+    assert [PlannedRun.from_json(run.to_json()) for run in plan.runs] == list(plan.runs)
+
+
+def test_only_some_networks(tmp_path):
+    def only(*names):
+        return make_plan(
+            get_experiment("figure1"),
+            open_dataset("digits"),
+            Conditions("digits"),
+            workdir=tmp_path,
+            only=names,
+        )
+
+    assert [run.net.network for run in only("plain20").runs] == ["plain20"]
+    with pytest.raises(UsageError, match="no resnet20; it has plain20, plain56"):
+        only("resnet20")
+
+
+def test_nothing_to_train_for_table1(tmp_path):
+    with pytest.raises(UsageError, match="nothing to train"):
+        make_plan(get_experiment("table1"), open_dataset("digits"), Conditions("digits"), workdir=tmp_path)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2h", 7200), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400)])
+def test_budgets(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "2 hours", "-1h", "1h30"])
+def test_budgets_that_are_none(text):
+    with pytest.raises(UsageError, match="2h, 30m"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize(("spec", "name"), [("a/b/cifar10", "cifar10"), ("imagenette/320px-v2", "320px-v2")])
+def test_slugs(spec, name):
+    assert slug(spec) == name
+
+
+# What stands in for a training: it notes that it began, waits, and writes the result.
+_STAND_IN = """
+import json, pathlib, signal, sys, time
+run, seconds, code = json.loads(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+folder = pathlib.Path(run["folder"]); folder.mkdir(parents=True, exist_ok=True)
+def stop(number, frame):
+    (folder / "saved").touch(); sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+(folder / "run.json").write_text("{}")
+(folder / "began").open("a").write("x")
+time.sleep(seconds)
+if code:
+    print("the disk is full"); sys.exit(code)
+(folder / "evaluation-single.json").write_text('{"top1_error": 1, "top5_error": 0, "images": 1}')
+"""
+
+
+def stand_in(monkeypatch, seconds=0.0, code=0):
+    def command(run):
+        return [sys.executable, "-S", "-c", _STAND_IN, run.to_json(), str(seconds), str(code)]
+
+    monkeypatch.setattr(runner, "_command", command)
+
+
+def test_runs_everything_once(plan, monkeypatch):
+    stand_in(monkeypatch)
+    said: list[str] = []
+    assert run_plan(plan, say=said.append)
+    assert run_plan(plan, say=said.append)
+    assert all(run.status == "measured" for run in plan.runs)
+    assert all((run.folder / "began").read_text() == "x" for run in plan.runs)
+    assert said[-1] == "4 of 4 runs are measured already"
+
+
+def test_the_budget_stops_a_training_which_saves_itself_and_goes_on_next_time(plan, monkeypatch):
+    stand_in(monkeypatch, seconds=60)
+    began = time.monotonic()
+    assert not run_plan(plan, budget=1.5)
+    assert time.monotonic() - began < 20
+    first = plan.runs[0]
+    assert first.status == "begun"
+    assert (first.folder / "saved").exists()
+    assert [run.status for run in plan.runs[1:]] == ["missing"] * 3
+    stand_in(monkeypatch)
+    said: list[str] = []
+    assert run_plan(plan, say=said.append)
+    assert said[0].startswith("[1/4] going on with plain-20")
+
+
+def test_a_spent_budget_starts_nothing(plan, monkeypatch):
+    stand_in(monkeypatch)
+    assert not run_plan(plan, budget=0.0)
+    assert all(run.status == "missing" for run in plan.runs)
+
+
+def test_the_error_of_a_training_is_told_in_one_line(plan, monkeypatch):
+    stand_in(monkeypatch, code=1)
+    with pytest.raises(UserError, match=r"^plain-20: the disk is full$"):
+        run_plan(plan)
+
+
+def test_a_signal_stops_the_training_and_says_how_to_go_on(plan, monkeypatch):
+    stand_in(monkeypatch, seconds=60)
+    before = signal.getsignal(signal.SIGALRM)
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    try:
+        with pytest.raises(Interrupted, match="run the same command again") as caught:
+            run_plan(plan)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+    assert (plan.runs[0].folder / "saved").exists()

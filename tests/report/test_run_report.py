@@ -1,0 +1,161 @@
+"""The report of run folders: complete, self-contained, and honest about what is missing."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from run_folders import write_run
+
+from keras_resnet.errors import UserError
+from keras_resnet.pages.blocks import Gallery, Page, Paragraph, Picture, Section, Table, is_number
+from keras_resnet.pages.html import render_html
+from keras_resnet.pages.markdown import render_markdown
+from keras_resnet.report.report import write_report
+
+pytest.importorskip("matplotlib")
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Checker(HTMLParser):
+    """Every element is closed in order, nothing is loaded from elsewhere, nothing runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        assert tag not in ("script", "iframe", "link")
+        self.loaded += [
+            value for name, value in attributes if name in ("src", "xlink:href", "href") and value
+        ]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list) -> None:
+        self.loaded += [
+            value for name, value in attributes if name in ("src", "xlink:href", "href") and value
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def checked(html: str) -> str:
+    """The page's text, after checking that it is well formed and self-contained."""
+    checker = Checker()
+    checker.feed(html)
+    assert checker.open == []
+    assert all(value.startswith(("#", "data:")) for value in checker.loaded)
+    assert "url(http" not in html
+    return re.sub(r"\s+", " ", " ".join(checker.text))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    finals = {"plain20": 2.0, "plain56": 43.0, "resnet20": 1.0, "resnet56": 0.5}
+    for name, error in finals.items():
+        write_run(tmp_path / "runs" / name, name, final_train=error, final_val=error + 1, responses=True)
+    return tmp_path / "runs"
+
+
+def test_a_page_tells_everything_that_the_folders_tell(runs, tmp_path):
+    text = checked(write_report([runs], tmp_path / "out" / "report.html", evaluate=False).read_text())
+    assert "Without shortcuts plain-56 trains worse than plain-20" in text
+    for section in (
+        "Summary",
+        "Curves",
+        "Beside the paper",
+        "Responses of the layers",
+        "Surest mistakes",
+        "Settings",
+        "Hardware",
+    ):
+        assert section in text
+    assert "A <CPU>, 2 cores" in text
+    assert "8.27 (akamaster)" in text
+    assert "keras-resnet train --depth 20" in text
+    assert "taken for" in text
+
+
+def test_plots_take_the_pages_text_colour(runs, tmp_path):
+    html = write_report([runs], tmp_path / "report.html", evaluate=False).read_text()
+    assert "var(--ink)" in html[html.index("<svg") :]
+    assert "#010203" not in html
+    assert "prefers-color-scheme: dark" in html
+    assert 'name="viewport"' in html
+
+
+def test_an_unfinished_untested_run_is_reported_as_such(tmp_path):
+    folder = write_run(tmp_path / "a", finished=False, tested=False)
+    text = checked(write_report([folder], tmp_path / "report.html", evaluate=False).read_text())
+    assert "not tested" in text
+    assert f"Not finished yet: {folder}" in text
+    assert "Beside the paper" not in text
+    assert "Surest mistakes" not in text
+
+
+def test_runs_that_cannot_be_compared_are_reported_without_a_verdict(tmp_path):
+    folders = [
+        write_run(tmp_path / "a", "plain20", learning_rate=0.1),
+        write_run(tmp_path / "b", "plain56", learning_rate=0.01, final_train=40.0),
+    ]
+    text = checked(write_report(folders, tmp_path / "report.html", evaluate=False).read_text())
+    assert "trains worse" not in text
+    assert "learning rate" in text
+
+
+def test_runs_whose_data_are_gone_are_reported_as_they_are(tmp_path, capfd):
+    folder = write_run(tmp_path / "a", tested=False, dataset=str(tmp_path / "gone"))
+    text = checked(write_report([folder], tmp_path / "report.html").read_text())
+    assert "not tested" in text
+    assert "is reported as it is: no " in capfd.readouterr().err
+
+
+def test_markdown_has_its_images_beside_it(runs, tmp_path):
+    path = write_report([runs], tmp_path / "report.md", evaluate=False)
+    text = path.read_text()
+    assert "| network" in text
+    images = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(images) > 3
+    assert all((tmp_path / image).stat().st_size > 100 for image in images)
+
+
+def test_no_run_folder_is_one_clear_error(tmp_path):
+    with pytest.raises(UserError, match="no run folder"):
+        write_report([tmp_path / "nothing"], tmp_path / "report.html")
+
+
+def test_whatever_names_contain_stays_text():
+    table = Table(("<b>", "n"), [("<script>alert(1)</script>", "1.5")])
+    pictures = Gallery([Picture(b"png", '"><script>')], "x", "a & b")
+    page = Page("<title>", "&", [Section("<i>", [Paragraph("<p>", emphasis=True), table, pictures])])
+    html = render_html(page)
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    checked(html)
+
+
+def test_markdown_cells_keep_their_bars(tmp_path):
+    text = render_markdown(
+        Page("t", "s", [Section("x", [Table(("a|b", "n"), [("c", "1")])])]), tmp_path, "files"
+    )
+    assert "| a\\|b | n |" in text
+    assert "| :-- | --: |" in text
+
+
+@pytest.mark.parametrize("text", ["8.75", "1,202", "8.75 ± 0.16", "12 %", "", "−3", "32×32"])
+def test_numbers_are_set_to_the_right(text):
+    assert is_number(text)
+
+
+@pytest.mark.parametrize("text", ["B", "7×7, 64", "v2", "2h"])
+def test_text_is_not(text):
+    assert is_number(text) == (text == "7×7, 64")
