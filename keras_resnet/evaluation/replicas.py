@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -64,8 +65,10 @@ def worker_of(strategy: Any) -> tuple[int, int]:
     resolver = getattr(strategy, "cluster_resolver", None)
     if resolver is None or not resolver.task_type:
         return 0, 1
-    workers = strategy.num_replicas_in_sync // local_replicas(strategy)
-    return int(resolver.task_id or 0), workers
+    number = int(resolver.task_id or 0)
+    if resolver.task_type == "worker" and "chief" in resolver.cluster_spec().jobs:
+        number += 1  # the chief is counted first
+    return number, strategy.num_replicas_in_sync // local_replicas(strategy)
 
 
 def gather_rows(strategy: Any, rows: np.ndarray) -> np.ndarray:
@@ -82,5 +85,6 @@ def gather_rows(strategy: Any, rows: np.ndarray) -> np.ndarray:
 
 def gather_names(strategy: Any, names: Iterable[str]) -> tuple[str, ...]:
     """The names that any worker has, each once: workers that keep a small split in memory all read it."""
-    lines = np.frombuffer("".join(f"{name}\n" for name in names).encode(), np.uint8).astype(np.int32)
-    return tuple(dict.fromkeys(bytes(gather_rows(strategy, lines).tolist()).decode().splitlines()))
+    lines = os.fsencode("".join(f"{name}\n" for name in names))
+    gathered = gather_rows(strategy, np.frombuffer(lines, np.uint8).astype(np.int32))
+    return tuple(dict.fromkeys(os.fsdecode(bytes(gathered.tolist())).split("\n")[:-1]))
