@@ -10,9 +10,10 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-if importlib.util.find_spec("torchvision"):
-    import torch  # noqa: F401
-    import torchvision  # noqa: F401 (it crashes where TensorFlow was imported before it)
+if importlib.util.find_spec("triton") is not None:
+    # torch's CUDA builds import triton sooner or later, and after TensorFlow that is a segmentation fault
+    # (torch 2.14, TensorFlow 2.21: two copies of LLVM). Before it, both work in one process.
+    importlib.import_module("triton")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -37,6 +37,8 @@ from keras_resnet.training.recalibration import recalibrate
 from keras_resnet.training.record import FILE, RunRecord, plain
 from keras_resnet.training.schedules import Schedule
 from keras_resnet.training.settings import RunSettings, check_same, eval_view, train_view
+from keras_resnet.weights.initial import initial_state, start_from
+from keras_resnet.weights.state import State
 
 RECALIBRATION_BATCHES = 100
 
@@ -127,6 +129,10 @@ class _Run:
         self.val_split = validation_split(dataset)
         self.statistics = compute_statistics(dataset, "train")
         self.mean, self.std = normalization(self.statistics, recipe.normalization, settings.image_size)
+        self.initial: State | None = None
+        if settings.initial_weights:
+            self.initial = initial_state(settings.initial_weights, settings.architecture)
+            self.mean, self.std = self.initial["normalization/mean"], self.initial["normalization/std"]
         self.engine = self._build()
         self.schedule = Schedule(
             recipe,
@@ -158,10 +164,8 @@ class _Run:
                 std=self.std,
                 zero_init_residual=settings.recipe.zero_init_residual,
             )
-            if settings.initial_weights:
-                from keras_resnet.weights import load_into
-
-                load_into(model, settings.initial_weights, settings.architecture)
+            if self.initial is not None:
+                start_from(model, self.initial)
             if settings.recipe.freeze:
                 freeze(model, settings.recipe.freeze)
         return Engine(model, settings.recipe, self.strategy, settings.accumulate)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_resnet
 from keras_resnet.architectures import ARCHITECTURES
@@ -25,6 +26,7 @@ from keras_resnet.training.epochs import Habits
 from keras_resnet.training.progress import COLUMNS, read_history
 from keras_resnet.training.run import train
 from keras_resnet.training.settings import make_settings
+from keras_resnet.weights.state import get_state
 
 DIGITS = open_dataset("digits")
 # Tests kill a run this often; 20 for the full proof (docs/paper.md has the result).
@@ -110,6 +112,30 @@ def test_impossible_recipes_are_refused(overrides, message, tmp_path):
 def test_too_small_an_image_is_refused():
     with pytest.raises(UsageError, match="at least 32 pixels"):
         settings(architecture=ARCHITECTURES["resnet50"], image_size=16)
+
+
+def test_fine_tuning_keeps_the_trunk_freezes_its_start_and_has_a_new_classifier(finished, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 2)):
+        for name in ("one", "two"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 255, (16, 16, 3), "uint8")
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{index}.png")
+    data = open_dataset(str(tmp_path))
+    tuned = make_settings(
+        ARCHITECTURES["resnet20"],
+        data,
+        recipe="finetune",
+        overrides={"steps": 2, "batch_size": 4, "freeze": "conv2"},
+        initial_weights=str(finished),
+    )
+    train(tuned, data, tmp_path / "run", quiet=True)
+    before, after = (get_state(keras_resnet.load(folder)) for folder in (finished, tmp_path / "run"))
+    same = {name for name in before if np.array_equal(before[name], after[name])}
+    assert {"normalization/mean", "conv1_conv/kernel", "conv2_block3_bn2/moving_mean"} <= same
+    assert "conv4_block3_conv2/kernel" not in same
+    assert after["predictions/kernel"].shape == (64, 2)
 
 
 def test_a_diverging_run_says_where_and_what_to_do(tmp_path):
