@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -115,6 +115,8 @@ def paper(
         conditions = Conditions(
             dataset or "digits", data_dir, recipe, changes, image_size, precision, devices, hold_out
         )
+    if conditions.dataset != "digits" and not Path(conditions.dataset).is_dir():
+        start_tensorflow()  # TFDS imports it; digits and folders are listed without
     data = open_dataset(conditions.dataset, data_dir=data_dir)
     plan = make_plan(experiment, data, conditions, workdir=workdir, seeds=seeds, quick=quick, only=only)
     complete = show or run_plan(plan, budget=seconds, say=lambda line: click.echo(line, err=True))
@@ -172,25 +174,17 @@ def _responses_of(
 ) -> None:
     """Figure 7 for given runs and files."""
     start_tensorflow()
-    from keras_resnet.data.sources import open_dataset
-    from keras_resnet.evaluation import open_classifier
     from keras_resnet.pages.plots import save_png
     from keras_resnet.paper import figures
-    from keras_resnet.paper.responses import run_responses
+    from keras_resnet.paper.responses import responses_of
 
-    found = []
-    for model in models:
-        name = dataset or open_classifier(model).info.dataset or "digits"
-        found.append(run_responses(model, open_dataset(name, data_dir=data_dir)))
-    labelled = [(f"{r.network}, {Path(m).name}", r.stds) for r, m in zip(found, models, strict=True)]
+    found = responses_of(models, dataset, data_dir)
+    labelled = [(f"{r.network}, {Path(model).name}", r.stds) for model, r in found]
     save_png(figures.responses(labelled, "#222222"), path)
     if as_json:
-        both = zip(found, models, strict=True)
-        echo_json({"responses": [r.to_json() | {"model": m} for r, m in both], "plot": str(path)})
+        echo_json({"responses": [{"model": m} | r.to_json() for m, r in found], "plot": str(path)})
         return
-    rows = [
-        (m, len(r.stds), f"{math.fsum(r.stds) / len(r.stds):.3f}") for r, m in zip(found, models, strict=True)
-    ]
+    rows = [(model, len(r.stds), f"{fmean(r.stds):.3f}") for model, r in found]
     echo_table(rows, ("model", "3×3 layers", "mean standard deviation"))
     click.echo(f"plot: {path}", err=True)
 

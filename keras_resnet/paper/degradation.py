@@ -84,7 +84,7 @@ def summary(comparisons: dict[str, Comparison]) -> str:
     plain, residual = comparisons.get("plain"), comparisons.get("residual")
     if plain and residual and plain.degrades and not residual.degrades:
         return f"Without shortcuts {sentences[0]}. With shortcuts {sentences[1]}."
-    return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + "."
+    return ". ".join(sentences) + "."
 
 
 def _comparison(depths: dict[int, list[RunFolder]]) -> Comparison:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_resnet.data.pipeline import evaluation_batches
-from keras_resnet.data.sources import Dataset
+from keras_resnet.data.sources import Dataset, open_dataset
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation import evaluation_split
 from keras_resnet.evaluation.protocols import view_of
@@ -102,6 +102,21 @@ def run_responses(folder: str | os.PathLike[str], dataset: Dataset, images: int 
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         data = found.to_json() | {"dataset": dataset.name, "split": split, "date": now}
         write_atomically(Path(folder) / RESPONSES, json.dumps(data, indent=1).encode())
+    return found
+
+
+def responses_of(
+    models: Sequence[str], dataset: str | None = None, data_dir: str | None = None
+) -> list[tuple[str, Responses]]:
+    """Measure run folders and `.keras` files, each on `dataset` or on what it was trained on.
+
+    Raises:
+        UserError: a model or its data cannot be read.
+    """
+    found = []
+    for model in models:
+        name = dataset or load_model(model).info.dataset or "digits"
+        found.append((model, run_responses(model, open_dataset(name, data_dir=data_dir))))
     return found
 
 

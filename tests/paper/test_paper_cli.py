@@ -1,0 +1,121 @@
+"""`keras-resnet paper` and `report` as typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from run_folders import write_run
+
+from keras_resnet.cli import main
+
+
+def call(*arguments: object, code: int = 0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_the_list_names_every_table_and_figure_with_its_command(tmp_path):
+    entries = json.loads(call("paper", "--workdir", tmp_path, "--json").stdout)
+    assert [entry["name"] for entry in entries][:3] == ["table1", "table2", "table3"]
+    assert all(entry["command"].startswith(f"keras-resnet paper {entry['name']}") for entry in entries)
+    text = call("paper", "--workdir", tmp_path).stdout
+    assert "needs ImageNet and about 51 hours of one A100 (estimate)" in text
+
+
+def test_listing_does_not_import_tensorflow(tmp_path):
+    code = (
+        "import sys; from keras_resnet.cli import main; main(['paper', '--workdir', sys.argv[1]], "
+        "standalone_mode=False); sys.exit('tensorflow' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+
+
+def test_table1_and_figure3_are_drawn(tmp_path):
+    found = json.loads(call("paper", "table1", "--output", tmp_path / "t.svg", "--json").stdout)
+    assert found["rows"][-2]["50-layer"] == "3.86×10⁹"
+    assert found["rows"][-1]["50-layer"] == "3.8×10⁹"
+    call("paper", "figure3", "--networks", "plain20,resnet20", "--output", tmp_path / "f.svg")
+    svg = (tmp_path / "f.svg").read_text()
+    assert svg.count("3×3 conv") == 2 * 19
+    assert svg.count("<path") == 9  # shortcuts, of the residual network alone
+    assert svg.count("stroke-dasharray") == 2  # where dimensions increase
+
+
+def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
+    folder = tmp_path / "digits" / "quick"
+    for name, error in (("plain20", 2.0), ("plain56", 43.0), ("resnet20-A", 1.0)):
+        write_run(folder / f"{name}-seed0", name.split("-")[0], final_train=error)
+    result = call("paper", "figure6", "--quick", "--show", "--workdir", tmp_path)
+    assert "plain-56 trains worse than plain-20" in result.stdout
+    assert "1 of 4 runs are not measured yet" in result.stdout
+    assert (folder / "figure6.png").stat().st_size > 10_000
+    data = json.loads(call("paper", "figure6", "--quick", "--show", "--workdir", tmp_path, "--json").stdout)
+    assert data["comparisons"]["plain"]["deep_train"] == 43.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("table7",), "choose one of table1"),
+        (("table6", "--budget", "2 days"), "2h, 30m"),
+        (("table6", "--quick", "--epochs", "3"), "--quick fixes data and recipe"),
+        (("table4",), "needs larger pictures"),
+        (("table6", "--model", "x.keras"), "belongs to figure7"),
+        (("table6", "--networks", "resnet18"), "has no resnet18"),
+        (("figure3", "--networks", "resnet21"), "unknown network"),
+        (("table6", "--dataset", "no-such-data"), "no-such-data"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments, words, tmp_path, capfd):
+    result = call("paper", *arguments, "--workdir", tmp_path, code=2)
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_report_of_nothing_is_exit_code_1(tmp_path):
+    result = call("report", tmp_path, "--output", tmp_path / "r.html", code=1)
+    assert "no run folder at or below" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two classes of 8×8 pictures that differ in colour."""
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 6)):
+        for label, name in enumerate(("blue", "red")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = random.integers(0, 120, (8, 8, 3)).astype(np.uint8)
+                pixels[..., 2 * (1 - label)] += 120
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root
+
+
+def test_an_experiment_from_nothing_to_the_report(pictures, tmp_path):
+    """Two steps of ResNet-20 on tiny pictures: trained, tested, measured, reported, and not done twice."""
+    command = ("paper", "figure7", "--dataset", pictures, "--networks", "resnet20", "--steps", 2)
+    command += ("--batch-size", 4, "--workdir", tmp_path / "runs", "--json")
+    found = json.loads(call(*command).stdout)
+    assert [run["status"] for run in found["runs"]] == ["measured"]
+    assert found["rows"][0]["images"] == 12
+    assert len(found["responses"]["resnet20-A-seed0"]) == 19
+    [run] = (tmp_path / "runs").glob("*/*/resnet20-A-seed0")
+    trained = (run / "run.json").stat().st_mtime_ns
+    again = json.loads(call(*command).stdout)
+    assert again == found
+    assert (run / "run.json").stat().st_mtime_ns == trained
+    html = tmp_path / "report.html"
+    call("report", tmp_path / "runs", "--output", html, "--no-evaluate")
+    text = html.read_text()
+    assert "Responses of the layers" in text
+    assert "ResNet-20" in text
