@@ -1,4 +1,4 @@
-"""The examples of one split for access by index: labels, names, and files or pixels."""
+"""The examples of one split for access by index: labels, names, and files, bytes or pixels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data import decode
+from keras_resnet.data import catalog, decode
 from keras_resnet.data.digits import digits_arrays, stratified_parts
+from keras_resnet.data.records import Shards
+from keras_resnet.data.slices import split_name
 from keras_resnet.data.sources import Dataset
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,15 @@ class Examples:
     Attributes:
         labels: [N] int32.
         names: N names to report an image by (its path).
-        files: [N] string tensor of paths, or
-        pixels: [N, H, W, 3] uint8 tensor of decoded images.
+        paths: [N] string tensor, the image files' paths; or
+        encoded: [N] string tensor, the image files' bytes; or
+        pixels: [N, H, W, 3] uint8 tensor of decoded images. All of them lie in host memory.
     """
 
     labels: np.ndarray
     names: Sequence[str]
-    files: tf.Tensor | None = None
+    paths: tf.Tensor | None = None
+    encoded: tf.Tensor | None = None
     pixels: tf.Tensor | None = None
 
     def __len__(self) -> int:
@@ -35,9 +39,11 @@ class Examples:
 
     def contents(self, index: tf.Tensor) -> tf.Tensor:
         """Return the bytes of an image file, a scalar string; `index` is a scalar int64."""
-        if self.files is None:
-            raise ValueError("these examples are pixels, not files")
-        return tf.io.read_file(self.files[index])
+        if self.encoded is not None:
+            return self.encoded[index]
+        if self.paths is not None:
+            return tf.io.read_file(self.paths[index])
+        raise ValueError("these examples are pixels, not files")
 
     def image(self, index: tf.Tensor) -> tf.Tensor:
         """Return one decoded image, [H, W, 3] uint8; raises an op error where it is unreadable."""
@@ -45,36 +51,80 @@ class Examples:
             return self.pixels[index]
         return decode.decode_image(self.contents(index))
 
+    def part(self, indices: np.ndarray) -> Examples:
+        """Return the examples at `indices`, in that order."""
+        with tf.device("CPU:0"):
+            paths, encoded, pixels = (
+                None if tensor is None else tf.gather(tensor, indices)
+                for tensor in (self.paths, self.encoded, self.pixels)
+            )
+        names = [self.names[i] for i in indices]
+        return Examples(self.labels[indices], names, paths, encoded, pixels)
+
+
+def split_stream(dataset: Dataset, split: str) -> Shards | None:
+    """Return the shards of a split too large to be read whole, None where it has `Examples`.
+
+    Raises:
+        UsageError: there is no such split, or part of a stream is to be held out.
+    """
+    start, stop = dataset.range(split)
+    name = split_name(split)
+    if dataset.kind == "tfds":
+        shards = catalog.shards(dataset.builder, name)
+    elif dataset.kind == "tfrecord":
+        shards = dataset.shards[name]
+    else:
+        return None
+    if shards is None or shards.fits_memory:
+        return None
+    if dataset.held_out and name in ("train", "val"):
+        raise UsageError(
+            f"{dataset.name} is too large to hold out images class by class: "
+            "use slices, such as train[:99%] and train[99%:]"
+        )
+    return shards.part(start, stop)
+
 
 def split_examples(dataset: Dataset, split: str) -> Examples:
-    """Return the examples of `split`, the part that `hold_out` left or moved there.
+    """Return the examples of `split`: its slice, and what `hold_out` left or moved there.
+
+    Not for the splits that `split_stream` returns: this one reads records into memory.
 
     Raises:
         UsageError: there is no such split.
+        UserError: its records are damaged or without labels.
     """
-    dataset.images(split)
-    if split not in ("train", "val") or not dataset.held_out:
-        return _stored_examples(dataset, split)
-    whole = _stored_examples(dataset, "train")
-    (held,) = stratified_parts(whole.labels, (dataset.held_out,), dataset.hold_out_seed)
-    keep = held if split == "val" else np.setdiff1d(np.arange(len(whole)), held)
-    with tf.device("CPU:0"):
-        return Examples(
-            labels=whole.labels[keep],
-            names=[whole.names[i] for i in keep],
-            files=None if whole.files is None else tf.gather(whole.files, keep),
-            pixels=None if whole.pixels is None else tf.gather(whole.pixels, keep),
-        )
+    start, stop = dataset.range(split)
+    name = split_name(split)
+    if dataset.held_out and name in ("train", "val"):
+        whole = _stored_examples(dataset, "train")
+        (held,) = stratified_parts(whole.labels, (dataset.held_out,), dataset.hold_out_seed)
+        rest = np.setdiff1d(np.arange(len(whole)), held)
+        return whole.part((held if name == "val" else rest)[start:stop])
+    whole = _stored_examples(dataset, name)
+    return whole if (start, stop) == (0, len(whole)) else whole.part(np.arange(start, stop))
 
 
-def _stored_examples(dataset: Dataset, split: str) -> Examples:
-    # Pixels and paths stay in host memory: the input pipeline runs there, whatever trains.
+def _stored_examples(dataset: Dataset, name: str) -> Examples:
+    key = ("examples", name)
+    if key not in dataset.memory:
+        dataset.memory[key] = _read_examples(dataset, name)
+    return dataset.memory[key]
+
+
+def _read_examples(dataset: Dataset, name: str) -> Examples:
+    # All tensors stay in host memory: the input pipeline runs there, whatever trains.
     with tf.device("CPU:0"):
         if dataset.kind == "digits":
-            pixels, labels = digits_arrays(split)
-            names = [f"digits {split} {i}" for i in range(len(labels))]
+            pixels, labels = digits_arrays(name)
+            names = [f"digits {name} {i}" for i in range(len(labels))]
             return Examples(labels, names, pixels=tf.constant(pixels))
         if dataset.kind == "folder":
-            listing = dataset.listings[split]
-            return Examples(listing.labels, listing.paths, files=tf.constant(listing.paths))
-    raise UserError(f"data sets of kind {dataset.kind} cannot be read yet: use a folder")
+            listing = dataset.listings[name]
+            return Examples(listing.labels, listing.paths, paths=tf.constant(listing.paths))
+        if dataset.kind == "tfds":
+            contents, labels, names = catalog.read(dataset.builder, name)
+        else:
+            contents, labels, names = dataset.shards[name].read()
+        return Examples(labels, names, encoded=tf.constant(contents))

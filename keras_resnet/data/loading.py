@@ -2,96 +2,184 @@
 
 A graph cannot catch an exception, but `tf.data` can drop the elements that raised one. So the
 images of one step are loaded by a small data set of their own, inside the pipeline's: whatever is
-missing from it afterwards was unreadable. Compared with one plain parallel map over all images this
-costs nothing measurable; a data set per image would cost a tenth of the rate.
+missing from it afterwards was unreadable, and is looked after in Python. Compared with one plain
+parallel map over all images this costs nothing measurable; a data set per image would cost a tenth
+of the rate.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
+
+from keras_resnet.data.skips import SkipLog
+from keras_resnet.errors import UserError
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-# (index, *arguments) -> image; raises an op error where the image cannot be read.
-Load = Callable[..., tf.Tensor]
 
+@dataclass(frozen=True)
+class Loader:
+    """How to load one image, and what to do about those that cannot be loaded.
 
-def load_readable(
-    load: Load, indices: tf.Tensor, arguments: tuple[tf.Tensor, ...], spec: tf.TensorSpec
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Load what can be loaded of a batch, in order.
+    An image is reached by its key: its index in a split, or, of a stream of records, its bytes.
 
-    Args:
-        load: loads one image from its index and its slice of each of `arguments`.
-        indices: [B] int64.
-        arguments: tensors of B rows.
-        spec: of one image, of a fully known shape.
-
-    Returns:
-        positions [M] int64, which of the B were readable, ascending; images [M, ...].
+    Attributes:
+        load: (key, draws) -> image, in the graph; raises an op error where it is unreadable.
+        spec: of the image, with a fully known shape.
+        skip_log: gets the names of the unreadable images.
+        names: of all images of the split, where keys are indices. Where keys are bytes: None, and
+            the names come with each batch.
     """
-    end = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), tf.zeros(spec.shape, spec.dtype)))
-    loaded = (
-        tf.data.Dataset.from_tensor_slices((indices, *arguments))
-        .enumerate()
-        .map(lambda p, row: (p, load(*row)), num_parallel_calls=CORES, deterministic=True)
-        .ignore_errors()
-    )
-    # The end mark keeps a batch without any readable image from being no batch at all.
-    count = tf.size(indices, out_type=tf.int64)
-    positions, images = loaded.concatenate(end).batch(count + 1).get_single_element()
-    return positions[:-1], images[:-1]
 
+    load: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    spec: tf.TensorSpec
+    skip_log: SkipLog
+    names: Sequence[str] | None = None
 
-def load_all(
-    load: Load,
-    indices: tf.Tensor,
-    arguments: tuple[tf.Tensor, ...],
-    spec: tf.TensorSpec,
-    candidates: tf.Tensor | int,
-    report: Callable[[tf.Tensor, tf.Tensor], None],
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Load a full batch; the next readable image stands in for an unreadable one.
+    def readable(
+        self, keys: tf.Tensor, draws: tf.Tensor, names: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Load what can be loaded of a batch, in order, and report the rest.
 
-    Args:
-        load: see `load_readable`.
-        indices: [B] int64, each below `candidates`.
-        arguments: tensors of B rows; a stand-in is loaded with the row of the image it replaces.
-        spec: of one image.
-        candidates: number of images there are; after the last comes the first.
-        report: called in the graph with (unreadable index, its stand-in), both [M] int64.
+        Args:
+            keys: [B] int64 or string.
+            draws: [B, D] float32, a row for each `load`.
+            names: [B] string, where keys are bytes.
 
-    Returns:
-        images [B, ...]; the indices really loaded [B] int64.
-    """
-    positions, images = load_readable(load, indices, arguments, spec)
-    candidates = tf.cast(candidates, tf.int64)
+        Returns:
+            positions [M] int64 of the readable ones in the batch, ascending; images [M, ...].
+        """
+        positions, images, missing = self._attempt(keys, draws)
 
-    def next_readable(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = tuple(argument[position] for argument in arguments)
-        others = tf.data.Dataset.range(indices[position] + 1, indices[position] + candidates)
-        return (
-            others.map(lambda i: (i % candidates, load(i % candidates, *rows)))
+        def report() -> tf.Tensor:
+            arguments = [missing, keys, draws, _or_none(names)]
+            return tf.numpy_function(self._report, arguments, tf.int64)
+
+        reported = tf.cond(tf.size(missing) > 0, report, lambda: tf.constant(0, tf.int64))
+        with tf.control_dependencies([reported]):
+            return tf.identity(positions), tf.ensure_shape(images, [None, *self.spec.shape])
+
+    def every(
+        self, keys: tf.Tensor, draws: tf.Tensor, names: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Load a full batch; the next readable image stands in for an unreadable one.
+
+        Next is the next index of the split, or, of a stream, the next record of the batch; after
+        the last comes the first. The stand-in is loaded with the draws of the image it replaces.
+
+        Args:
+            keys: [B] int64 or string.
+            draws: [B, D] float32.
+            names: [B] string, where keys are bytes.
+
+        Returns:
+            sources [B] int64, the index in the split (of a stream: the position in the batch) that
+            each image really is; images [B, ...].
+        """
+        positions, images, missing = self._attempt(keys, draws)
+        own = keys if self.names is not None else tf.range(tf.size(keys, tf.int64))
+
+        def repair() -> tuple[tf.Tensor, tf.Tensor]:
+            arguments = [missing, keys, draws, _or_none(names)]
+            types = (tf.int64, self.spec.dtype)
+            chosen, replaced = tf.numpy_function(self._stand_ins, arguments, types)
+            order = tf.argsort(tf.concat([positions, missing], axis=0))
+            sources = tf.concat([tf.gather(own, positions), chosen], axis=0)
+            everything = tf.concat([images, replaced], axis=0)
+            return tf.gather(sources, order), tf.gather(everything, order)
+
+        sources, images = tf.cond(tf.size(missing) > 0, repair, lambda: (own, images))
+        return sources, tf.ensure_shape(images, [keys.shape[0], *self.spec.shape])
+
+    def _attempt(self, keys: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Positions [M] of the readable among B, their images, positions [B - M] of the others."""
+        count = tf.size(keys, tf.int64)
+        loaded = (
+            tf.data.Dataset.from_tensor_slices((tf.range(count), keys, draws))
+            .map(
+                without_autograph(lambda position, key, row: (position, self.load(key, row))),
+                num_parallel_calls=CORES,
+                deterministic=True,
+            )
             .ignore_errors()
-            .take(1)
-            .get_single_element()
         )
+        # Without an end mark, a batch in which nothing is readable would be no batch at all.
+        mark = (tf.constant(-1, tf.int64), tf.zeros(self.spec.shape, self.spec.dtype))
+        marked = loaded.concatenate(tf.data.Dataset.from_tensors(mark))
+        positions, images = marked.batch(count + 1).get_single_element()
+        positions, images = positions[:-1], images[:-1]
+        found = tf.scatter_nd(positions[:, tf.newaxis], tf.ones_like(positions), count[tf.newaxis])
+        return positions, images, tf.where(tf.equal(found, 0))[:, 0]
 
-    def repair() -> tuple[tf.Tensor, tf.Tensor]:
-        every = tf.range(tf.size(indices, out_type=tf.int64))
-        missing = tf.sparse.to_dense(tf.sets.difference(every[tf.newaxis], positions[tf.newaxis]))[0]
-        chosen, replaced = tf.map_fn(
-            next_readable, missing, fn_output_signature=(tf.TensorSpec([], tf.int64), spec)
-        )
-        report(tf.gather(indices, missing), chosen)
-        order = tf.argsort(tf.concat([positions, missing], axis=0))
-        return (
-            tf.gather(tf.concat([images, replaced], axis=0), order),
-            tf.gather(tf.concat([tf.gather(indices, positions), chosen], axis=0), order),
-        )
+    def _report(
+        self, missing: np.ndarray, keys: np.ndarray, draws: np.ndarray, names: np.ndarray
+    ) -> np.int64:
+        for position in missing:
+            _, key, name = next(self._candidates(position, keys, names))
+            self._try(key, draws[position], name)
+        return np.int64(len(missing))
 
-    complete = tf.equal(tf.size(positions), tf.size(indices))
-    return tf.cond(complete, lambda: (images, indices), repair)
+    def _stand_ins(
+        self, missing: np.ndarray, keys: np.ndarray, draws: np.ndarray, names: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found = [self._first_readable(p, keys, draws[p], names) for p in missing]
+        sources, images = zip(*found, strict=True)
+        return np.array(sources, np.int64), np.stack(images)
+
+    def _first_readable(
+        self, position: int, keys: np.ndarray, draws: np.ndarray, names: np.ndarray
+    ) -> tuple[int, np.ndarray]:
+        for source, key, name in self._candidates(position, keys, names):
+            image = self._try(key, draws, name)
+            if image is not None:
+                return source, image
+        raise UserError("none of the images that could stand in for an unreadable one is readable")
+
+    def _candidates(
+        self, position: int, keys: np.ndarray, names: np.ndarray
+    ) -> Iterator[tuple[int, int | bytes, str]]:
+        """The image at `position` itself and those after it: source, key and name."""
+        if self.names is not None:
+            for index in range(keys[position], keys[position] + len(self.names)):
+                index %= len(self.names)
+                yield index, index, str(self.names[index])
+        else:
+            for place in (*range(position, len(keys)), *range(position)):
+                yield place, keys[place], names[place].decode("utf-8", "replace")
+
+    def _try(self, key: int | bytes, draws: np.ndarray, name: str) -> np.ndarray | None:
+        """Load one image by itself; None, and a line in the log, where that fails."""
+        with tf.device("CPU:0"):
+            kind = tf.string if isinstance(key, bytes) else tf.int64
+            try:
+                return self.load(tf.constant(key, kind), tf.constant(draws)).numpy()
+            except tf.errors.OpError as error:
+                self.skip_log.add(name, _reason(error))
+                return None
+
+
+def without_autograph(function: Callable) -> Callable:
+    """Keep AutoGraph from reading the sources of graph code that has no Python control flow."""
+    return tf.autograph.experimental.do_not_convert(function)
+
+
+def no_draws(keys: tf.Tensor) -> tf.Tensor:
+    """Return draws for a batch whose `load` needs none, [B, 0]."""
+    return tf.zeros([tf.size(keys), 0])
+
+
+def _or_none(names: tf.Tensor | None) -> tf.Tensor:
+    return tf.constant([], tf.string) if names is None else names
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """What is wrong with the image, out of an error message about where in the graph."""
+    message = error.message.rsplit("Summarized data: ", 1)[-1].split(" [Op:")[0]
+    message = re.sub(r"\{\{.*?\}\}|\bb'|'|^\W+", "", message)
+    return " ".join(message.split())[:200] or "unreadable"

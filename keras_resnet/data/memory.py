@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data import views
-from keras_resnet.data.examples import Examples, split_examples
-from keras_resnet.data.loading import load_readable
+from keras_resnet.data.examples import Examples, split_examples, split_stream
+from keras_resnet.data.loading import Loader, no_draws, without_autograph
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError
@@ -40,9 +40,7 @@ class Decoded:
         return np.flatnonzero(self.source != np.arange(len(self.source)))
 
 
-def decoded_split(
-    dataset: Dataset, split: str, size: int, resize: int, skip_log: SkipLog | None = None
-) -> Decoded | None:
+def decoded_split(dataset: Dataset, split: str, size: int, resize: int, skip_log: SkipLog) -> Decoded | None:
     """Return `split` decoded, resized and centrally cropped to squares, or None where it is large.
 
     The result is kept with the data set: asking again costs nothing.
@@ -57,48 +55,49 @@ def decoded_split(
     Raises:
         UserError: more images are unreadable than the skip log accepts, or all of them.
     """
-    key = (split, size, resize)
+    key = ("pixels", split, size, resize)
     if key not in dataset.memory:
-        used = sum(int(tf.size(d.pixels)) for d in dataset.memory.values())
+        kept = (entry[0] for name, entry in dataset.memory.items() if name[0] == "pixels")
+        used = sum(decoded.pixels.shape.num_elements() for decoded in kept)
         if used + dataset.images(split) * size * size * 3 > LIMIT_BYTES:
             return None
-        dataset.memory[key] = _decode(split_examples(dataset, split), size, resize, dataset, split)
-    decoded: Decoded = dataset.memory[key]
-    if skip_log is not None:
-        skip_log.expect(split, len(decoded.source))
-        for index in decoded.unreadable:
-            skip_log.add(decoded.names[index])
-        skip_log.check()
+        if split_stream(dataset, split) is not None:
+            return None
+        examples = split_examples(dataset, split)
+        fresh = SkipLog()
+        dataset.memory[key] = (_decode(examples, views.EvalView("single", size, resize), fresh), fresh)
+    decoded, unreadable = dataset.memory[key]
+    unreadable.copy_to(skip_log)
+    skip_log.check()
     return decoded
 
 
-def _decode(examples: Examples, size: int, resize: int, dataset: Dataset, split: str) -> Decoded:
-    count = len(examples)
-    if examples.pixels is not None and tuple(examples.pixels.shape[1:3]) == (size, size) == (
-        resize,
-        resize,
-    ):
+def _decode(examples: Examples, view: views.EvalView, skip_log: SkipLog) -> Decoded:
+    count, size = len(examples), view.image_size
+    whole = None if examples.pixels is None else examples.pixels.shape[1:3].as_list()
+    if whole == [size, size] == [view.resize, view.resize]:
         return Decoded(examples.pixels, np.arange(count), examples.labels, tuple(examples.names))
-    view = views.EvalView("single", size, resize)
-    spec = tf.TensorSpec([size, size, 3], tf.uint8)
+    loader = Loader(
+        lambda index, _: views.eval_single(examples.image(index), view),
+        tf.TensorSpec([size, size, 3], tf.uint8),
+        skip_log,
+        examples.names,
+    )
 
     def load_chunk(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         indices = tf.range(start, tf.minimum(start + _CHUNK, count))
-        positions, images = load_readable(
-            lambda index: views.eval_single(examples.image(index), view), indices, (), spec
-        )
+        positions, images = loader.readable(indices, no_draws(indices))
         return tf.gather(indices, positions), images
 
     pixels = np.zeros([count, size, size, 3], np.uint8)
     readable = np.zeros(count, bool)
-    chunks = tf.data.Dataset.range(0, count, _CHUNK).map(load_chunk, num_parallel_calls=2)
+    chunks = tf.data.Dataset.range(0, count, _CHUNK).map(without_autograph(load_chunk), num_parallel_calls=2)
     for indices, images in chunks.prefetch(1).as_numpy_iterator():
         pixels[indices] = images
         readable[indices] = True
     if not readable.any():
         raise UserError(
-            f"none of the {count} images in split {split!r} of {dataset.name} is readable "
-            f"(first: {examples.names[0]})"
+            f"none of the {count} images is readable (first: {examples.names[0]}): is this the right folder?"
         )
     source = _next_readable(readable)
     missing = np.flatnonzero(~readable)

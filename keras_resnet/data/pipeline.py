@@ -1,34 +1,41 @@
 """Batches for training and evaluation. Step k is a function of (seed, k), however it is reached.
 
-Nothing here shuffles with a buffer or draws from a generator that remembers. The order is a keyed
-permutation, evaluated at the positions of one step; crops, mirrors and colours come from stateless
-random numbers keyed by the step. So training resumes at any step at once, and several workers each
-take their slice of the very batches that one alone would see.
+The pipeline is a map over step numbers: `order.Plan` says which images a step shows and what is
+random about them, `memory` or `loading.Loader` fetches them, `views` and `cifar` cut them. So
+training resumes at any step at once, and several workers see slices of the very batches that one
+alone would see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data import cifar, imagenet, views
-from keras_resnet.data.examples import Examples, split_examples
-from keras_resnet.data.loading import load_all, load_readable
-from keras_resnet.data.memory import Decoded, decoded_split
+from keras_resnet.data import cifar, decode, imagenet, streams, views
+from keras_resnet.data.examples import Examples, split_examples, split_stream
+from keras_resnet.data.loading import Loader, no_draws, without_autograph
+from keras_resnet.data.memory import decoded_split
+from keras_resnet.data.order import Plan, share
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
 from keras_resnet.data.statistics import IMAGENET, Statistics
 from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import UsageError, UserError
 
-__all__ = ["SkipLog", "evaluation_batches", "evaluation_images", "steps_per_epoch", "training_batches"]
+__all__ = [
+    "SkipLog",
+    "evaluation_batches",
+    "evaluation_images",
+    "steps_per_epoch",
+    "training_batches",
+]
 
 _STEPS_IN_FLIGHT = 2  # while one step's last images are decoded, the next one's are begun
-_COLOR_DEVIATION = 0.1  # AlexNet's
 _LAST_STEP = 2**62
+
+Fetch = Callable[..., tuple[tf.Tensor, tf.Tensor]]
 
 
 def steps_per_epoch(dataset: Dataset, split: str, batch_size: int) -> int:
@@ -56,7 +63,7 @@ def training_batches(
     start_step: int = 0,
     worker: int = 0,
     workers: int = 1,
-    mean: np.ndarray | tuple[float, ...] | None = None,
+    mean: np.ndarray | tuple[float, ...] | list[float] | None = None,
     statistics: Statistics | None = None,
     skip_log: SkipLog | None = None,
 ) -> tf.data.Dataset:
@@ -84,50 +91,34 @@ def training_batches(
         UserError: the batch exceeds the split, or too many images are unreadable.
         UsageError: the batch cannot be divided among the workers; no such split.
     """
-    steps = steps_per_epoch(dataset, split, batch_size)
-    share = _share(batch_size, worker, workers)
-    skip_log = SkipLog() if skip_log is None else skip_log
-    skip_log.expect(split, dataset.images(split))
-    count = dataset.images(split)
-
-    def key(purpose: int, number: tf.Tensor) -> tf.Tensor:
-        # Equal keys would make order, places and colours depend on each other.
-        return tf.stack([tf.constant(3 * seed + purpose, tf.int64), number])
-
-    def plan(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Indices [b], numbers in [0, 1) [b, DRAWS] and normals [b, 3] of this worker's share."""
-        first = worker * share
-        positions = (step % steps) * batch_size + first + tf.range(share, dtype=tf.int64)
-        indices = tf.random.experimental.index_shuffle(
-            positions, seed=key(2, step // steps), max_index=count - 1
-        )
-        # Drawn for the whole batch, so that a worker's slice is the same however many share it.
-        draws = tf.random.stateless_uniform([batch_size, imagenet.DRAWS], key(0, step))
-        normals = tf.random.stateless_normal([batch_size, 3], key(1, step), stddev=_COLOR_DEVIATION)
-        here = slice(first, first + share)
-        return indices, draws[here], normals[here]
-
-    load = _training_loader(dataset, split, view, skip_log)
+    steps_per_epoch(dataset, split, batch_size)
+    plan = Plan(seed, dataset.images(split), batch_size, worker, workers)
+    skip_log = _watching(skip_log, dataset, split)
+    shards = split_stream(dataset, split)
+    if shards is None:
+        fetch = _training_fetcher(dataset, split, view, skip_log)
+        steps = tf.data.Dataset.range(start_step, _LAST_STEP)
+    else:
+        fetch = _record_fetcher(view, skip_log)
+        steps = streams.training_records(shards, plan, start_step)
     components = IMAGENET if statistics is None else statistics
     means = None if mean is None else np.asarray(mean, np.float32)
 
-    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        indices, draws, normals = plan(step)
-        images, labels = load(indices, draws)
-        if view.name == "pad-crop":
-            offsets, mirror = cifar.pad_crop_offsets(draws, view.padding, view.flip)
-            images = cifar.pad_crop(images, offsets, mirror, view.padding, means)
-        elif view.name == "center" and view.flip:
-            images = tf.where(draws[:, 2, None, None, None] < 0.5, images[:, :, ::-1], images)
+    def batch(step: tf.Tensor, *records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        draws = plan.draws(step)
+        images, labels = fetch(draws, *(records or [plan.indices(step)]))
+        if not view.is_crop:
+            padding = view.padding if view.name == "pad-crop" else 0
+            offsets, mirror = cifar.pad_crop_offsets(draws, padding, view.flip)
+            images = cifar.pad_crop(images, offsets, mirror, padding, means if padding else None)
         if view.color:
-            images = imagenet.pca_color(images, normals, components.eigenvalues, components.eigenvectors)
-        shape = [share, view.image_size, view.image_size, 3]
-        return tf.ensure_shape(images, shape), tf.ensure_shape(labels, [share])
+            images = imagenet.pca_color(
+                images, plan.normals(step), components.eigenvalues, components.eigenvectors
+            )
+        shape = [plan.share, view.image_size, view.image_size, 3]
+        return tf.ensure_shape(images, shape), tf.ensure_shape(labels, [plan.share])
 
-    batches = tf.data.Dataset.range(start_step, _LAST_STEP).map(
-        batch, num_parallel_calls=_STEPS_IN_FLIGHT, deterministic=True
-    )
-    return _finished(batches)
+    return _finished(steps, batch)
 
 
 def evaluation_batches(
@@ -158,162 +149,141 @@ def evaluation_batches(
     """
     if view.name == "multi-scale":
         raise UsageError("multi-scale evaluation takes whole images: use evaluation_images")
-    share = _share(batch_size, worker, workers)
-    skip_log = SkipLog() if skip_log is None else skip_log
-    skip_log.expect(split, dataset.images(split))
+    size = share(batch_size, worker, workers)
+    skip_log = _watching(skip_log, dataset, split)
     decoded = None
     if view.name == "single":
         decoded = decoded_split(dataset, split, view.image_size, view.resize, skip_log)
-    count = dataset.images(split)
-    starts = tf.data.Dataset.range(worker * share, count, batch_size)
     if decoded is not None:
-        order = tf.constant(np.delete(np.arange(count), decoded.unreadable), tf.int64)
+        order = tf.constant(np.delete(np.arange(len(decoded.labels)), decoded.unreadable), tf.int64)
         labels = tf.constant(decoded.labels)
 
-        def memory_batch(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            indices = order[start : start + share]
+        def from_memory(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            indices = order[start : start + size]
             return tf.gather(decoded.pixels, indices), tf.gather(labels, indices), indices
 
-        starts = tf.data.Dataset.range(worker * share, int(order.shape[0]), batch_size)
-        return _finished(starts.map(memory_batch, num_parallel_calls=2, deterministic=True))
+        starts = tf.data.Dataset.range(worker * size, int(order.shape[0]), batch_size)
+        return _finished(starts, from_memory)
 
-    examples = split_examples(dataset, split)
     apply = views.eval_ten_crops if view.name == "10-crop" else views.eval_single
     crops = [10] if view.name == "10-crop" else []
     spec = tf.TensorSpec([*crops, view.image_size, view.image_size, 3], tf.uint8)
-    batches = starts.map(
-        partial(
-            _evaluation_batch,
-            lambda index: apply(examples.image(index), view),
-            examples,
-            share,
-            spec,
-            skip_log,
-        ),
-        num_parallel_calls=_STEPS_IN_FLIGHT,
-        deterministic=True,
-    )
-    return _finished(batches.rebatch(share))
+    shards = split_stream(dataset, split)
+    if shards is not None:
+        loader = Loader(lambda c, _: apply(decode.decode_image(c), view), spec, skip_log)
+
+        def from_records(
+            first: tf.Tensor, contents: tf.Tensor, labels: tf.Tensor, names: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            positions, images = loader.readable(contents, no_draws(contents), names)
+            return images, tf.gather(labels, positions), first + positions
+
+        records = streams.evaluation_records(shards, batch_size, size, worker)
+        return _finished(records, from_records, rebatch=size)
+
+    examples = split_examples(dataset, split)
+    loader = Loader(lambda i, _: apply(examples.image(i), view), spec, skip_log, examples.names)
+
+    def from_files(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        indices = tf.range(start, tf.minimum(start + size, len(examples)))
+        positions, images = loader.readable(indices, no_draws(indices))
+        indices = tf.gather(indices, positions)
+        return images, tf.gather(tf.constant(examples.labels), indices), indices
+
+    starts = tf.data.Dataset.range(worker * size, len(examples), batch_size)
+    return _finished(starts, from_files, rebatch=size)
 
 
 def evaluation_images(dataset: Dataset, split: str, *, skip_log: SkipLog | None = None) -> tf.data.Dataset:
     """Every image of a split once, whole and in its own size, for multi-scale testing.
 
     Returns:
-        Elements (image [H, W, 3] uint8, label int32, index int64).
+        Elements (image [H, W, 3] uint8, label int32, index int64), in order.
     """
+    skip_log = _watching(skip_log, dataset, split)
+    spec = tf.TensorSpec([], tf.string)
+    shards = split_stream(dataset, split)
+    # Images of differing sizes make no batch; their serialised forms do, of one image each.
+    if shards is not None:
+        loader = Loader(lambda c, _: tf.io.serialize_tensor(decode.decode_image(c)), spec, skip_log)
+        numbers = streams.evaluation_records(shards, 1, 1, 0)
+    else:
+        examples = split_examples(dataset, split)
+        labels = tf.constant(examples.labels)
+        loader = Loader(
+            lambda i, _: tf.io.serialize_tensor(examples.image(i)), spec, skip_log, examples.names
+        )
+        numbers = tf.data.Dataset.range(len(examples))
+
+    def load(index: tf.Tensor, *record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        keys, label, names = record or (index[tf.newaxis], labels[index][tf.newaxis], None)
+        positions, images = loader.readable(keys, no_draws(keys), names)
+        return images, tf.gather(label, positions), index + positions
+
+    def parse(image: tf.Tensor, label: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        image = tf.ensure_shape(tf.io.parse_tensor(image, tf.uint8), [None, None, 3])
+        return image, label, index
+
+    return _finished(numbers, load).unbatch().map(without_autograph(parse))
+
+
+def _training_fetcher(dataset: Dataset, split: str, view: TrainView, skip_log: SkipLog) -> Fetch:
+    """Return (draws [b, DRAWS], indices [b]) -> (images [b, S, S, 3] uint8, labels [b])."""
+    size = view.image_size
+    # Windows are cut out of whole images, which fit into memory as squares only if they are square.
+    side = dataset.square_side if view.is_crop else size
+    decoded = None if side is None else decoded_split(dataset, split, side, side, skip_log)
+    if decoded is not None and not view.is_crop:
+        labels = tf.constant(decoded.labels)
+        return lambda _, indices: (tf.gather(decoded.pixels, indices), tf.gather(labels, indices))
+    if decoded is not None:
+        examples = Examples(decoded.labels, decoded.names, pixels=decoded.pixels)
+    else:
+        examples = split_examples(dataset, split)
+
+    def load(index: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        if examples.pixels is not None:
+            return views.train_square(examples.pixels[index], view, draws)
+        return views.train_square_of_file(examples.contents(index), view, draws)
+
+    spec = tf.TensorSpec([size, size, 3], tf.uint8)
+    loader = Loader(load, spec, skip_log, examples.names)
+
+    def fetch(draws: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        sources, images = loader.every(indices, draws)
+        return images, tf.gather(tf.constant(examples.labels), sources)
+
+    return fetch
+
+
+def _record_fetcher(view: TrainView, skip_log: SkipLog) -> Fetch:
+    """Return (draws, contents [b], labels [b], names [b]) -> (images, labels)."""
+
+    def load(contents: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        return views.train_square_of_file(contents, view, draws)
+
+    loader = Loader(load, tf.TensorSpec([view.image_size] * 2 + [3], tf.uint8), skip_log)
+
+    def fetch(
+        draws: tf.Tensor, contents: tf.Tensor, labels: tf.Tensor, names: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        sources, images = loader.every(contents, draws, names)
+        return images, tf.gather(labels, sources)
+
+    return fetch
+
+
+def _watching(skip_log: SkipLog | None, dataset: Dataset, split: str) -> SkipLog:
     skip_log = SkipLog() if skip_log is None else skip_log
     skip_log.expect(split, dataset.images(split))
-    examples = split_examples(dataset, split)
-    labels = tf.constant(examples.labels)
-
-    def load(index: tf.Tensor) -> tf.data.Dataset:
-        one = (
-            tf.data.Dataset.from_tensors(index)
-            .map(lambda i: (examples.image(i), labels[i], i))
-            .ignore_errors()
-        )
-        nothing = tf.data.Dataset.from_tensors((tf.zeros([0, 0, 3], tf.uint8), tf.constant(0), index))
-        return one.concatenate(nothing).take(1).get_single_element()
-
-    def readable(image: tf.Tensor, label: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-        del label
-        missing = tf.equal(tf.size(image), 0)
-        tf.cond(missing, lambda: _report(skip_log, examples, index[None]), lambda: None)
-        return ~missing
-
-    images = tf.data.Dataset.range(len(examples)).map(
-        load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return _finished(images.filter(readable))
+    return skip_log
 
 
-def _training_loader(
-    dataset: Dataset, split: str, view: TrainView, skip_log: SkipLog
-) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Return (indices [b], draws [b, DRAWS]) -> (images [b, S, S, 3] uint8, labels [b])."""
-    size = view.image_size
-    spec = tf.TensorSpec([size, size, 3], tf.uint8)
-    cropped = view.name in ("scale-jitter", "random-resized-crop")
-    shape = dataset.image_shape
-    side = shape[0] if cropped and shape and shape[0] == shape[1] else size
-    decoded: Decoded | None = None
-    if not cropped or side != size or (shape and shape[0] == shape[1]):
-        decoded = decoded_split(dataset, split, side, side, skip_log)
-    if decoded is not None:
-        pixels, labels = decoded.pixels, tf.constant(decoded.labels)
-
-        def square(index: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-            return views.train_square(pixels[index], view, draws)
-
-        def from_memory(indices: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            if cropped:
-                images = load_readable(square, indices, (draws,), spec)[1]
-            else:
-                images = tf.gather(pixels, indices)
-            return images, tf.gather(labels, indices)
-
-        return from_memory
-    examples = split_examples(dataset, split)
-    plain = views.EvalView("single", size, size)
-
-    def load_one(index: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        if cropped:
-            return views.train_square_of_file(examples.contents(index), view, draws)
-        return views.eval_single(examples.image(index), plain)
-
-    def from_files(indices: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, chosen = load_all(
-            load_one,
-            indices,
-            (draws,),
-            spec,
-            len(examples),
-            lambda missing, _: _report(skip_log, examples, missing),
-        )
-        return images, tf.gather(tf.constant(examples.labels), chosen)
-
-    return from_files
-
-
-def _evaluation_batch(
-    load: Callable[[tf.Tensor], tf.Tensor],
-    examples: Examples,
-    share: int,
-    spec: tf.TensorSpec,
-    skip_log: SkipLog,
-    start: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    indices = tf.range(start, tf.minimum(start + share, len(examples)))
-    positions, images = load_readable(load, indices, (), spec)
-    readable = tf.gather(indices, positions)
-    missing = tf.sparse.to_dense(tf.sets.difference(indices[None], readable[None]))[0]
-    tf.cond(tf.size(missing) > 0, lambda: _report(skip_log, examples, missing), lambda: None)
-    images.set_shape([None, *spec.shape])
-    return images, tf.gather(tf.constant(examples.labels), readable), readable
-
-
-def _report(skip_log: SkipLog, examples: Examples, indices: tf.Tensor) -> None:
-    def add(indices: np.ndarray) -> np.int64:
-        for index in indices:
-            skip_log.add(str(examples.names[index]))
-        return np.int64(len(indices))
-
-    tf.numpy_function(add, [indices], tf.int64)
-
-
-def _share(batch_size: int, worker: int, workers: int) -> int:
-    if not 0 <= worker < workers:
-        raise UsageError(f"worker {worker} of {workers}: the index counts from 0")
-    if batch_size < workers or batch_size % workers:
-        raise UsageError(
-            f"a batch of {batch_size} images cannot be divided among {workers} workers: choose a "
-            "multiple of their number"
-        )
-    return batch_size // workers
-
-
-def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
+def _finished(numbers: tf.data.Dataset, batch: Callable, rebatch: int | None = None) -> tf.data.Dataset:
+    """Map step numbers to batches, in order, a little ahead of their use."""
+    batches = numbers.map(without_autograph(batch), num_parallel_calls=_STEPS_IN_FLIGHT, deterministic=True)
+    if rebatch is not None:  # fill the gaps that unreadable images left
+        batches = batches.rebatch(rebatch)
     options = tf.data.Options()
     options.deterministic = True
     # The shards are made here; tf.distribute must not shard again.

@@ -49,6 +49,13 @@ class SkipLog:
         with self._lock:
             self._reasons.setdefault(name, reason)
 
+    def copy_to(self, other: SkipLog) -> None:
+        """Add everything recorded here to another log."""
+        with self._lock:
+            reasons = dict(self._reasons)
+        for name, reason in reasons.items():
+            other.add(name, reason)
+
     def check(self) -> None:
         """Raise `UserError` when more than `limit` of the images turned out to be unreadable."""
         names, total = self.names, self.total

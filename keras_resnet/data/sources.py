@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keras_resnet.data import digits, folders
+from keras_resnet.data.slices import split_name, split_range
 from keras_resnet.errors import UsageError, UserError
 
 
@@ -23,6 +24,9 @@ class Dataset:
         root: the folder ("folder", "tfrecord").
         image_shape: (height, width, 3) where all images share one size, else None.
         data_dir: where TFDS keeps its data sets, None for its default.
+        listings: the image files of each split ("folder").
+        shards: the TFRecord shards of each split ("tfrecord"), see `records.Shards`.
+        builder: the prepared TFDS builder ("tfds").
         held_out: images that `hold_out` moved from "train" to "val", drawn with `hold_out_seed`.
     """
 
@@ -36,7 +40,9 @@ class Dataset:
     held_out: int = 0
     hold_out_seed: int = 0
     listings: Mapping[str, folders.Listing] = field(default_factory=dict, repr=False, compare=False)
-    # Decoded pixels live exactly as long as the data set they belong to.
+    shards: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    builder: Any = field(default=None, repr=False, compare=False)
+    # What was read or decoded of the splits; it lives exactly as long as the data set.
     memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -44,15 +50,31 @@ class Dataset:
         """Number of classes."""
         return len(self.label_names)
 
+    @property
+    def square_side(self) -> int | None:
+        """Side of the images where all are squares of one size, else None."""
+        shape = self.image_shape
+        return shape[0] if shape is not None and shape[0] == shape[1] else None
+
     def images(self, split: str) -> int:
-        """Number of images in `split`.
+        """Number of images in `split`, which may have a slice: "train[:45000]".
 
         Raises:
             UsageError: there is no such split; the message names those there are.
         """
-        if split not in self.splits:
-            raise UsageError(f"data set {self.name} has no split {split!r}: it has {', '.join(self.splits)}")
-        return self.splits[split]
+        start, stop = self.range(split)
+        return stop - start
+
+    def range(self, split: str) -> tuple[int, int]:
+        """First index and the one after the last of `split` within its whole split.
+
+        Raises:
+            UsageError: there is no such split, or its slice selects nothing.
+        """
+        name = split_name(split)
+        if name not in self.splits:
+            raise UsageError(f"data set {self.name} has no split {name!r}: it has {', '.join(self.splits)}")
+        return split_range(split, self.splits[name])
 
 
 def open_dataset(spec: str, *, data_dir: str | None = None) -> Dataset:
@@ -77,10 +99,11 @@ def open_dataset(spec: str, *, data_dir: str | None = None) -> Dataset:
         )
     if Path(spec).is_dir():
         return _open_folder(spec)
-    raise UsageError(
-        f"no data set {spec!r}: name an existing folder with train/ and test/ or val/ class "
-        "folders, a TFDS name such as cifar10, or digits"
-    )
+    if "/" in spec and not _could_be_tfds(spec):
+        raise UsageError(
+            f"no folder {spec}: name an existing one with train/ and test/ or val/ class folders"
+        )
+    return _open_tfds(spec, data_dir)
 
 
 def validation_split(dataset: Dataset) -> str:
@@ -120,16 +143,50 @@ def hold_out(dataset: Dataset, *, images: int = 5000, seed: int = 0) -> Dataset:
 
 
 def _open_folder(spec: str) -> Dataset:
+    from keras_resnet.data import tfrecords
+
+    if tfrecords.has_shards(Path(spec)):
+        packed = tfrecords.open_shards(Path(spec))
+        return Dataset(
+            name=spec,
+            kind="tfrecord",
+            label_names=packed.label_names,
+            splits={split: shards.images for split, shards in packed.splits.items()},
+            root=spec,
+            image_shape=packed.image_shape,
+            shards=packed.splits,
+        )
     found = folders.list_class_folders(spec)
-    listings = found.splits
+    paths = tuple(path for listing in found.splits.values() for path in listing.paths)
     return Dataset(
         name=spec,
         kind="folder",
         label_names=found.label_names,
-        splits={split: len(listing.paths) for split, listing in listings.items()},
+        splits={split: len(listing.paths) for split, listing in found.splits.items()},
         root=spec,
-        image_shape=folders.common_image_shape(
-            tuple(path for listing in listings.values() for path in listing.paths)
-        ),
-        listings=listings,
+        image_shape=folders.common_image_shape(paths),
+        listings=found.splits,
     )
+
+
+def _open_tfds(spec: str, data_dir: str | None) -> Dataset:
+    from keras_resnet.data import catalog
+
+    builder = catalog.open_builder(spec, data_dir)
+    image, label = catalog.image_and_label(builder)
+    features = builder.info.features
+    height, width = features[image].shape[:2]
+    return Dataset(
+        name=spec,
+        kind="tfds",
+        label_names=tuple(features[label].names),
+        splits={split: info.num_examples for split, info in builder.info.splits.items()},
+        image_shape=None if height is None or width is None else (height, width, 3),
+        data_dir=data_dir,
+        builder=builder,
+    )
+
+
+def _could_be_tfds(spec: str) -> bool:
+    """Whether a name with slashes looks like TFDS' `name/config` and not like a path."""
+    return not spec.startswith((".", "/", "~")) and spec.count("/") <= 2 and not spec.endswith("/")

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.examples import Examples, split_examples
-from keras_resnet.data.loading import load_readable
+from keras_resnet.data.loading import Loader, no_draws, without_autograph
+from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError
 
@@ -91,7 +92,7 @@ def _moments(
     pixels = 0 if shape is None else int(np.prod(shape))
     spec = tf.TensorSpec([12 + pixels], tf.float32)
 
-    def load(index: tf.Tensor) -> tf.Tensor:
+    def load(index: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
         image = examples.image(index)
         flat = tf.reshape(tf.cast(image, tf.float32), [-1, 3])
         products = tf.matmul(flat, flat, transpose_a=True) / tf.cast(tf.shape(flat)[0], tf.float32)
@@ -104,12 +105,13 @@ def _moments(
                 parts.append(tf.reshape(flat, [-1]))
         return tf.ensure_shape(tf.concat(parts, axis=0), spec.shape)
 
-    chunks = (
-        tf.data.Dataset.from_tensor_slices(indices)
-        .batch(_CHUNK)
-        .map(lambda chunk: load_readable(load, chunk, (), spec)[1])
-        .prefetch(1)
-    )
+    loader = Loader(load, spec, SkipLog(), examples.names)
+
+    def load_chunk(chunk: tf.Tensor) -> tf.Tensor:
+        return loader.readable(chunk, no_draws(chunk))[1]
+
+    chunks = tf.data.Dataset.from_tensor_slices(indices).batch(_CHUNK)
+    chunks = chunks.map(without_autograph(load_chunk)).prefetch(1)
     count, total = 0, np.zeros(12 + pixels)
     for rows in chunks.as_numpy_iterator():
         count += len(rows)

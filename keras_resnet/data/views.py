@@ -44,6 +44,11 @@ class TrainView:
     color: bool = False
     antialias: bool = False
 
+    @property
+    def is_crop(self) -> bool:
+        """Whether the view is a window of the original image, resized, and not its whole square."""
+        return self.name in ("scale-jitter", "random-resized-crop")
+
     def __post_init__(self) -> None:
         if self.image_size < 1 or self.padding < 0:
             raise UsageError("a view needs an image size of at least 1 and no negative padding")
@@ -152,16 +157,21 @@ def image_to_view(contents: tf.Tensor, view: EvalView) -> tf.Tensor:
 
 
 def train_square(image: tf.Tensor, view: TrainView, draws: tf.Tensor) -> tf.Tensor:
-    """Apply the random window and the mirror of an ImageNet training view to decoded pixels.
+    """Show decoded pixels as `view` does, but for what is done to whole batches (`cifar`).
+
+    A view that is a window is cut out, resized and mirrored; the others are given their central
+    square, as it is.
 
     Args:
         image: [H, W, 3] uint8.
-        view: "scale-jitter" or "random-resized-crop".
+        view: any training view.
         draws: [imagenet.DRAWS] float32 in [0, 1).
 
     Returns:
         [image_size, image_size, 3] uint8.
     """
+    if not view.is_crop:
+        return eval_single(image, EvalView("single", view.image_size, view.image_size))
     height, width = tf.unstack(tf.shape(image)[:2])
     window = train_window(height, width, view, draws)
     return _finish(decode.crop(image, window), view, draws)
@@ -169,6 +179,8 @@ def train_square(image: tf.Tensor, view: TrainView, draws: tf.Tensor) -> tf.Tens
 
 def train_square_of_file(contents: tf.Tensor, view: TrainView, draws: tf.Tensor) -> tf.Tensor:
     """As `train_square`, from an image file's bytes, of which only the window is decoded."""
+    if not view.is_crop:
+        return train_square(decode.decode_image(contents), view, draws)
     height, width = tf.unstack(decode.image_shape(contents))
     window = train_window(height, width, view, draws)
     return _finish(decode.decode_window(contents, window, view.image_size), view, draws)
