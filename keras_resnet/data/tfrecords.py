@@ -1,0 +1,128 @@
+"""A folder of TFRecord shards in the common ImageNet layout as a data set.
+
+`train-00000-of-01024` … and `validation-00000-of-00128` …, each record a `tf.train.Example` with
+`image/encoded` (the image file), `image/class/label` and perhaps `image/class/text`. The layout's
+first writers counted classes from 1, keeping 0 for "background"; later ones count from 0. A file
+`dataset.json`, which `packing.pack` writes, says which; without it, a sample of records tells.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from keras_resnet.data.records import Shards, count_records, damaged
+from keras_resnet.errors import UserError
+
+DESCRIPTION = "dataset.json"
+_SHARD = re.compile(
+    r"(?:.*-)?(?P<split>train|val|validation|test|all)(?:\.tfrecords?)?"
+    r"-(?P<number>\d{5})-of-(?P<count>\d{5})(?:\.tfrecords?)?"
+)
+_SAMPLE = 20_000  # records that are looked at for labels: of 1,000 classes each is among them
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """What `open_shards` found: class names in order, the shards of each split, the image size."""
+
+    label_names: tuple[str, ...]
+    splits: Mapping[str, Shards]
+    image_shape: tuple[int, int, int] | None = None
+
+
+def has_shards(folder: Path) -> bool:
+    """Whether the folder directly contains TFRecord shards."""
+    return any(_SHARD.fullmatch(path.name) for path in folder.iterdir())
+
+
+def open_shards(folder: Path) -> ShardFolder:
+    """Find the shards of each split, count their records and name their classes.
+
+    Raises:
+        UserError: a shard is missing or damaged, or the records have no usable labels.
+    """
+    files = _complete_splits(folder)
+    description = folder / DESCRIPTION
+    if description.is_file():
+        return _described(folder, json.loads(description.read_text(encoding="utf-8")), files)
+    with ThreadPoolExecutor(16) as pool:
+        counts = {split: tuple(pool.map(count_records, paths)) for split, paths in files.items()}
+    first_label, label_names = _survey(folder, files)
+    splits = {
+        split: Shards(paths, (0,) * len(paths), counts[split], first_label=first_label)
+        for split, paths in files.items()
+    }
+    return ShardFolder(label_names, splits)
+
+
+def _described(folder: Path, description: dict, files: Mapping[str, tuple[str, ...]]) -> ShardFolder:
+    splits = {}
+    for split, paths in files.items():
+        counts = description["splits"].get(split)
+        if counts is None or len(counts) != len(paths):
+            raise UserError(
+                f"{folder / DESCRIPTION} does not describe the {len(paths)} shards of split "
+                f"{split!r}: pack the data set again"
+            )
+        splits[split] = Shards(
+            paths,
+            (0,) * len(paths),
+            tuple(counts),
+            name_key="image/filename",
+            first_label=description["first_label"],
+        )
+    shape = description["image_shape"]
+    return ShardFolder(tuple(description["label_names"]), splits, None if shape is None else tuple(shape))
+
+
+def _complete_splits(folder: Path) -> dict[str, tuple[str, ...]]:
+    found: dict[tuple[str, int], dict[int, str]] = {}
+    for path in sorted(folder.iterdir()):
+        if match := _SHARD.fullmatch(path.name):
+            shards = found.setdefault((match["split"], int(match["count"])), {})
+            shards[int(match["number"])] = str(path)
+    splits: dict[str, tuple[str, ...]] = {}
+    for (split, count), shards in found.items():
+        missing = [number for number in range(count) if number not in shards]
+        if missing or split in splits:
+            raise UserError(
+                f"{folder}: split {split!r} lacks shard {missing[0]:05d} of {count:05d}"
+                if missing
+                else f"{folder}: split {split!r} is there in two numbers of shards: remove one"
+            )
+        splits[split] = tuple(shards[number] for number in range(count))
+    return splits
+
+
+def _survey(folder: Path, files: Mapping[str, tuple[str, ...]]) -> tuple[int, tuple[str, ...]]:
+    """Read a sample of records: the first label there is, and the name of each class."""
+    features = {
+        "image/class/label": tf.io.FixedLenFeature([], tf.int64, -1),
+        "image/class/text": tf.io.FixedLenFeature([], tf.string, b""),
+    }
+    paths = [path for split in files.values() for path in split]
+    step = max(1, len(paths) // 16)  # spread over the shards, some of them whole
+    records = tf.data.TFRecordDataset(paths[::step]).take(_SAMPLE).batch(1024)
+    texts: dict[int, str] = {}
+    try:
+        for batch in records:
+            parsed = tf.io.parse_example(batch, features)
+            labels = parsed["image/class/label"].numpy().tolist()
+            names = parsed["image/class/text"].numpy().tolist()
+            texts.update((n, t.decode()) for n, t in zip(labels, names, strict=True))
+    except tf.errors.OpError as error:
+        raise damaged(error) from error
+    if not texts or min(texts) < 0:
+        raise UserError(
+            f"{folder}: the records have no image/class/label: use the ImageNet layout, or pack a "
+            "folder of images"
+        )
+    first = 0 if 0 in texts else 1
+    return first, tuple(texts.get(n) or str(n - first) for n in range(first, max(texts) + 1))
