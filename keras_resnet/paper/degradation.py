@@ -18,7 +18,8 @@ MARGIN = 0.5
 class Comparison:
     """The shallowest and the deepest network of a kind at the end of their trainings.
 
-    Errors in percent, means over the seeds; `train` on the augmented training images of the last epoch.
+    Errors in percent, means over the seeds; `train` on the augmented training images of the last epoch,
+    `val` on the split that `held_out` names.
     """
 
     shallow: str
@@ -28,6 +29,7 @@ class Comparison:
     shallow_val: float
     deep_val: float
     seeds: int
+    held_out: str = "validation"
 
     @property
     def train_gap(self) -> float:
@@ -54,7 +56,7 @@ class Comparison:
             verdict = f"{self.deep} trains as well as {self.shallow}"
         return (
             f"{verdict}: training error {self.deep_train:.1f} % against {self.shallow_train:.1f} % "
-            f"({self.train_gap:+.1f} points), validation error {self.deep_val:.1f} % against "
+            f"({self.train_gap:+.1f} points), {self.held_out} error {self.deep_val:.1f} % against "
             f"{self.shallow_val:.1f} % ({self.val_gap:+.1f} points)"
         )
 
@@ -97,6 +99,7 @@ def _comparison(depths: dict[int, list[RunFolder]]) -> Comparison:
         fmean(run.final_validation_error for run in shallow),
         fmean(run.final_validation_error for run in deep),
         min(len(shallow), len(deep)),
+        deep[0].held_out,
     )
 
 

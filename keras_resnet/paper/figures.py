@@ -25,7 +25,7 @@ def curves(runs: Sequence[RunFolder], ink: str = INK) -> Any:
     figure, axes = new_figure(width, 3.8, ink, ncols=len(groups), sharey=True, squeeze=False)
     for ax, (kind, group) in zip(axes[0], groups.items(), strict=True):
         _panel(ax, group, ink)
-        ax.set_title(_PANELS[kind] if len(groups) > 1 else "", color=ink, fontsize=10)
+        ax.set_title(_PANELS[kind] if len(groups) > 1 else "", color=ink, fontsize=10, pad=14)
     axes[0][0].set_ylabel("error (%)", color=ink, fontsize=10)
     axes[0][0].set_ylim(bottom=0)
     return figure
@@ -43,7 +43,7 @@ def panels(runs: Sequence[RunFolder], ink: str = INK) -> list[Any]:
     for kind, group in groups.items():
         figure, ax = new_figure(5.0 if len(groups) > 1 else 7.0, 3.6, ink)
         _panel(ax, group, ink)
-        ax.set_title(_PANELS[kind], color=ink, fontsize=10)
+        ax.set_title(_PANELS[kind], color=ink, fontsize=10, pad=14)
         ax.set_ylabel("error (%)", color=ink, fontsize=10)
         ax.set_ylim(0, top)
         figures.append(figure)
@@ -61,28 +61,22 @@ def by_kind(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
 def _panel(ax: Any, runs: Sequence[RunFolder], ink: str) -> None:
     for step in sorted({step for run in runs for step in run.drops()}):
         ax.axvline(step, color=ink, alpha=0.45, linestyle=":", linewidth=1)
-        ax.annotate(
-            "rate ÷ 10",
-            (step, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(2, -3),
-            textcoords="offset points",
-            va="top",
-            fontsize=7,
-            color=ink,
-            rotation=90,
-        )
-    labels = [run.net.label for run in runs]
-    for i, run in enumerate(sorted(runs, key=lambda run: (run.net.architecture.depth, run.net.seed))):
-        color, steps = COLORS[i % len(COLORS)], run.column("step")
-        label = run.net.label
-        if labels.count(label) > 1:
-            label += f", seed {run.net.seed}"
-        ax.plot(steps, run.column("train_error"), color=color, linestyle="--", linewidth=1)
-        ax.plot(steps, run.column("val_error"), color=color, linewidth=2, label=label)
-    ax.set_xlabel("step", color=ink, fontsize=10)
-    legend(ax, ink, title="bold: validation, dashed: training", title_fontproperties={"size": 8})
-    ax.get_legend().get_title().set_color(ink)
+        # Above the frame, where no curve and no legend can be.
+        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "xytext": (0, 3)}
+        ax.annotate("rate ÷ 10", (step, 1.0), ha="center", fontsize=7.5, color=ink, **place)
+    ordered = sorted(runs, key=lambda run: (run.net.architecture.depth, run.net.label, run.net.seed))
+    labels = [run.net.label for run in ordered]
+    colors = {label: COLORS[i % len(COLORS)] for i, label in enumerate(dict.fromkeys(labels))}
+    for i, run in enumerate(ordered):
+        label, color, steps = labels[i], colors[labels[i]], run.column("step")
+        seeds = labels.count(label)
+        name = None if label in labels[:i] else f"{label} ({seeds} seeds)" if seeds > 1 else label
+        faint = 1.0 if seeds == 1 else 0.65
+        ax.plot(steps, run.column("train_error"), "--", color=color, linewidth=1, alpha=faint)
+        ax.plot(steps, run.column("val_error"), "-", color=color, linewidth=2, alpha=faint, label=name)
+    ax.plot([], [], color=ink, linewidth=2, label=runs[0].held_out)
+    ax.plot([], [], color=ink, linewidth=1, linestyle="--", label="training")
+    legend(ax, ink)
 
 
 def responses(found: Sequence[tuple[str, Sequence[float]]], ink: str = INK) -> Any:

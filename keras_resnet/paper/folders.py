@@ -55,8 +55,13 @@ class RunFolder:
 
     @property
     def final_validation_error(self) -> float:
-        """Error on the validation split (CIFAR-10: the test set) after the last epoch."""
+        """Error on the validation split (of CIFAR-10: the test set) after the last epoch."""
         return self.column("val_error")[-1]
+
+    @property
+    def held_out(self) -> str:
+        """What the history calls val_error: "test" where that is the only other split, else "validation"."""
+        return "test" if self.record.get("val_split") == "test" else "validation"
 
     @property
     def images_per_second(self) -> float:

@@ -115,7 +115,7 @@ def curves_table(runs: Sequence[RunFolder]) -> Table:
         )
         for run in runs
     ]
-    header = ("network", "seed", "epochs", "training error %", "validation error %", "finished")
+    header = ("network", "seed", "epochs", "training error %", f"{runs[0].held_out} error %", "finished")
     return Table(header, table)
 
 
