@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -20,7 +21,8 @@ def import_tensorflow() -> None:
 
         # Looking for GPUs is noisy too, on machines that have none.
         tf.config.list_physical_devices()
-        tf.get_logger().setLevel("ERROR")
+        for name in ("tensorflow", "absl"):
+            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager
