@@ -19,6 +19,7 @@ from keras_resnet.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from keras_resnet.paper.experiments import Experiment
     from keras_resnet.paper.plan import Plan
 
 
@@ -72,7 +73,8 @@ def paper(
     """Measure a table or figure of the paper; without a name, list them and what is measured so far.
 
     The smallest network is trained first. Every run is kept: the same command goes on where it stopped.
-    Without --dataset it trains on the digits that scikit-learn ships.
+    Without --dataset it trains on the digits that scikit-learn ships; tables of ImageNet are then shown
+    as printed.
 
     \b
     Examples:
@@ -100,6 +102,9 @@ def paper(
         if experiment.measure != "responses":
             raise UsageError("--model belongs to figure7: other tables and figures train their networks")
         _responses_of(models, dataset, data_dir, Path(output or f"{workdir}/figure7.png"), as_json)
+        return
+    if dataset is None and not quick and not experiment.cifar:
+        _unmeasured(experiment, as_json)
         return
 
     from keras_resnet.data.sources import open_dataset
@@ -146,6 +151,27 @@ def _list(workdir: str, as_json: bool) -> None:
             count = f"{found.networks} of {found.of} networks"
             click.echo(f"         measured: {count} on {found.dataset} ({found.conditions})")
         click.echo(f"         {entry.command}")
+
+
+def _unmeasured(experiment: Experiment, as_json: bool) -> None:
+    """What the paper prints of an experiment on ImageNet, which nobody has named."""
+    from keras_resnet.paper.estimates import imagenet_hours
+    from keras_resnet.paper.results import errors_table, others_table, unmeasured
+
+    rows = unmeasured(experiment)
+    command = f"keras-resnet paper {experiment.name} --dataset imagenet2012"
+    if as_json:
+        found = {"experiment": experiment.name, "title": experiment.title, "question": experiment.question}
+        echo_json(found | {"dataset": None, "runs": [], "rows": [row.to_json() for row in rows]})
+    else:
+        click.echo(f"{experiment.title}\n")
+        for table in (errors_table(rows, "ImageNet"), *others_table(experiment)):
+            echo_table(table.rows, table.header)
+            click.echo()
+    hours = imagenet_hours(experiment.imagenet)
+    click.echo(
+        f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; {command}", err=True
+    )
 
 
 def _draw(name: str, networks: tuple[str, ...] | None, output: str, as_json: bool) -> None:

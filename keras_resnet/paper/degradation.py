@@ -54,8 +54,9 @@ class Comparison:
             verdict = f"{self.deep} trains better than {self.shallow}"
         else:
             verdict = f"{self.deep} trains as well as {self.shallow}"
+        means = f", means of {self.seeds} seeds" if self.seeds > 1 else ""
         return (
-            f"{verdict}: training error {self.deep_train:.1f} % against {self.shallow_train:.1f} % "
+            f"{verdict}{means}: training error {self.deep_train:.1f} % against {self.shallow_train:.1f} % "
             f"({self.train_gap:+.1f} points), {self.held_out} error {self.deep_val:.1f} % against "
             f"{self.shallow_val:.1f} % ({self.val_gap:+.1f} points)"
         )

@@ -88,7 +88,7 @@ class Experiment:
         if small_pictures and not self.cifar:
             raise UsageError(
                 f"{self.name} needs larger pictures than these ({self.title}): name ImageNet or such class "
-                "folders with --dataset"
+                "folders with --dataset; table6 and figure6 are for small pictures"
             )
         if not small_pictures and not self.imagenet:
             raise UsageError(

@@ -11,9 +11,10 @@ from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.pages.blocks import Table
 from keras_resnet.pages.plots import save_png
 from keras_resnet.paper import degradation, figures
+from keras_resnet.paper.experiments import Experiment
 from keras_resnet.paper.folders import RESPONSES, RunFolder, read_json, read_run
 from keras_resnet.paper.measured import Row, ensemble, mean_std, rows
-from keras_resnet.paper.numbers import printed, reproductions
+from keras_resnet.paper.numbers import printed, printed_for, reproductions
 from keras_resnet.paper.plan import Plan, PlannedRun
 
 _DARK = "#222222"  # ink of plots in files, which lie on white
@@ -47,6 +48,13 @@ def collect(plan: Plan) -> dict[str, Any]:
     return found
 
 
+def unmeasured(experiment: Experiment) -> list[Row]:
+    """The rows of an experiment on ImageNet without any measurement: what the paper prints."""
+    nets = {(net.network, net.shortcut): net for net in experiment.imagenet}
+    table = "table2" if experiment.name == "figure4" else experiment.name
+    return [Row(net, (), (), 0, experiment.views, printed_for(table, *key)) for key, net in nets.items()]
+
+
 def trained(plan: Plan) -> list[RunFolder]:
     """The runs that have curves."""
     return [read_run(run.folder) for run in plan.runs if (run.folder / "history.csv").exists()]
@@ -65,11 +73,14 @@ def tables(plan: Plan) -> list[Table]:
         result.append(
             Table(("", "top-1 error %", "top-5 error %"), [(a, f"{b:.2f}", f"{c:.2f}") for a, b, c in lines])
         )
-    others = [row for row in printed(plan.experiment.name) if row.network is None]
-    if others:
-        cells = [(row.method, _number(row.top1), _number(row.top5), row.note) for row in others]
-        result.append(Table(("in the paper also", "top-1 error %", "top-5 error %", ""), cells))
-    return result
+    return result + others_table(plan.experiment)
+
+
+def others_table(experiment: Experiment) -> list[Table]:
+    """What the paper prints of other people's methods in that table, if anything."""
+    rows = [row for row in printed(experiment.name) if row.network is None]
+    cells = [(row.method, _number(row.top1), _number(row.top5), row.note) for row in rows]
+    return [Table(("in the paper also", "top-1 error %", "top-5 error %", ""), cells)] if cells else []
 
 
 def errors_table(found: Sequence[Row], dataset: str) -> Table:

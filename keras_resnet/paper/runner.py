@@ -74,6 +74,8 @@ def _run_one(run: PlannedRun, deadline: float | None) -> bool:
             raise Interrupted(
                 f"stopped in {run.folder}; run the same command again to go on", interrupted.exit_code - 128
             ) from None
+    if process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # somebody stopped it alone
+        raise Interrupted(_last_words(words, run, process.returncode), process.returncode - 128)
     if process.returncode != 0:
         raise UserError(_last_words(words, run, process.returncode))
     return True

@@ -87,6 +87,9 @@ def test_seeds_are_averaged(tmp_path):
     ]
     found = degradation.compare(runs)["plain"]
     assert (found.shallow_train, found.deep_train, found.seeds) == (3.0, 31.0, 3)
+    assert found.sentence().startswith(
+        "plain-56 trains worse than plain-20, means of 3 seeds: training error"
+    )
 
 
 def test_unfinished_runs_are_not_compared(tmp_path):

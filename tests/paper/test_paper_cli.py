@@ -48,6 +48,17 @@ def test_table1_and_figure3_are_drawn(tmp_path):
     assert svg.count("stroke-dasharray") == 2  # where dimensions increase
 
 
+def test_tables_of_imagenet_are_shown_as_printed(tmp_path):
+    result = call("paper", "table3", "--dataset", "digits", "--show", "--workdir", tmp_path)
+    assert "ResNet-20 C" in result.stdout
+    result = call("paper", "table2", "--workdir", tmp_path)
+    assert "28.54" in result.stdout
+    assert "about 51 hours of one A100" in result.stderr
+    rows = json.loads(call("paper", "figure4", "--workdir", tmp_path, "--json").stdout)["rows"]
+    assert [row["paper"]["top1"] for row in rows] == [27.94, 28.54, 27.88, 25.03]
+    assert all(row["top1_errors"] == [] for row in rows)
+
+
 def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
     folder = tmp_path / "digits" / "quick"
     for name, error in (("plain20", 2.0), ("plain56", 43.0), ("resnet20-A", 1.0)):
@@ -66,7 +77,7 @@ def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
         (("table7",), "choose one of table1"),
         (("table6", "--budget", "2 days"), "2h, 30m"),
         (("table6", "--quick", "--epochs", "3"), "--quick fixes data and recipe"),
-        (("table4",), "needs larger pictures"),
+        (("table4", "--dataset", "digits"), "needs larger pictures"),
         (("table6", "--model", "x.keras"), "belongs to figure7"),
         (("table6", "--networks", "resnet18"), "has no resnet18"),
         (("figure3", "--networks", "resnet21"), "unknown network"),
