@@ -22,10 +22,11 @@ def label_ranks(probabilities: Floats, labels: Integers) -> Integers:
     """How many classes score better than the true one, [images]; 0 where the image is classified right.
 
     Of classes with equal scores the one of lower number wins, so that ties do not depend on a sort.
+    NaN is worse than any place: a network that diverged is not right about anything.
     """
     own = probabilities[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
-    return ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
+    return (~(probabilities <= own) | ((probabilities == own) & earlier)).sum(axis=1)
 
 
 def top_k_error(probabilities: Floats, labels: Integers, k: int) -> float:

@@ -203,6 +203,12 @@ class _Run:
             raise RuntimeError(f"{self.dataset.name} {self.split}: an image was scored twice")
         if labels.min() < 0:
             raise UserError(f"{self.dataset.name}: split {self.split} has no labels; choose another one")
+        broken = int((~np.isfinite(probabilities)).any(axis=1).sum())
+        if broken:
+            raise UserError(
+                f"{classifier.name} answers NaN for {broken} of {len(index)} images: its training has diverged; "
+                "train again with a lower learning rate"
+            )
         return Scores(
             (classifier.name,),
             self.dataset.name,

@@ -23,6 +23,12 @@ def test_top_k_errors_by_hand():
     assert metrics.top_k_error(probabilities, labels, 3) == 0.0
 
 
+def test_not_a_number_is_never_right():
+    nan = np.nan
+    ranks = metrics.label_ranks(np.array([[nan, nan], [nan, 0.5], [0.5, nan]]), np.array([0, 1, 0]))
+    assert (ranks >= 1).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.float32, (12, 7), elements=st.floats(0, 1, width=16)), st.randoms())
 def test_ranks_agree_with_a_stable_sort(probabilities, random):

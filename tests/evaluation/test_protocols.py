@@ -249,6 +249,16 @@ def test_a_model_that_ends_in_logits_gets_its_softmax(network, digits, expected)
     np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-6)
 
 
+def test_a_model_that_diverged_is_refused(resnet20, digits):
+    nowhere = constant(
+        tuple("0123456789"), resnet20.info, predict=lambda images: tf.fill([tf.shape(images)[0], 10], np.nan)
+    )
+    with pytest.raises(
+        UserError, match="constant answers NaN for 300 of 300 images: its training has diverged"
+    ):
+        evaluate(nowhere, digits)
+
+
 def test_unreadable_images_are_skipped_and_counted(resnet18, photos, damaged):
     whole = evaluate(resnet18, photos)
     for views_name in ("single", "multi-scale"):
