@@ -206,8 +206,8 @@ class _Run:
         broken = int((~np.isfinite(probabilities)).any(axis=1).sum())
         if broken:
             raise UserError(
-                f"{classifier.name} answers NaN for {broken} of {len(index)} images: its training has diverged; "
-                "train again with a lower learning rate"
+                f"{classifier.name} answers NaN for {broken} of {len(index)} images: its training has "
+                "diverged; train again with a lower learning rate"
             )
         return Scores(
             (classifier.name,),
