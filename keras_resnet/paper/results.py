@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.pages.blocks import Table
 from keras_resnet.pages.plots import save_png
 from keras_resnet.paper import degradation, figures
@@ -141,22 +140,26 @@ def plot(plan: Plan, path: Path) -> Path | None:
         return save_png(figures.curves(runs, _DARK), path)
     if measure == "responses" and (found := _responses(plan.runs)):
         return save_png(figures.responses(found, _DARK), path)
-    if measure == "errors" and (points := depth_points(rows(plan))):
+    if measure == "errors" and (points := depth_points(rows(plan), plan.conditions.dataset)):
         return save_png(figures.depth_errors(points, _DARK), path)
     return None
 
 
-def depth_points(found: Sequence[Row]) -> list[tuple[str, int, float, float | None, float | None]]:
-    """The rows as `figures.depth_errors` wants them; nothing where there are fewer than two depths."""
+def depth_points(
+    found: Sequence[Row], dataset: str
+) -> list[tuple[str, int, float, float | None, float | None]]:
+    """The rows as `figures.depth_errors` wants them; nothing where there are fewer than two depths.
+
+    The paper's errors stand beside them on the paper's data only: a plot invites to compare.
+    """
+    papers = any(name in dataset.lower() for name in ("cifar", "imagenet"))
     points = []
     for row in found:
         if row.top1:
-            data = row.to_json()
+            data, paper = row.to_json(), row.paper if papers else None
             kind = f"ResNet {row.net.shortcut}" if row.net.shortcut else "plain"
-            depth = ARCHITECTURES[row.net.network].depth
-            points.append(
-                (kind, depth, data["top1_mean"], data["top1_std"], row.paper.top1 if row.paper else None)
-            )
+            depth = row.net.architecture.depth
+            points.append((kind, depth, data["top1_mean"], data["top1_std"], paper.top1 if paper else None))
     return points if len({point[1] for point in points}) > 1 else []
 
 

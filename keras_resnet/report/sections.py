@@ -99,7 +99,7 @@ def against_paper(runs: Sequence[RunFolder]) -> Section | None:
                 "other data or shorter trainings are no reproduction."
             )
             blocks.append(Table(table.header, table.rows, caption))
-            if points := depth_points(rows):
+            if points := depth_points(rows, dataset):
                 plot = to_svg(figures.depth_errors(points))
                 blocks.append(Plot([plot], f"Test error by depth on {dataset}.", f"depth-{len(blocks)}"))
     return Section("Beside the paper", blocks) if blocks else None

@@ -143,10 +143,21 @@ def test_the_table_has_measured_and_printed_columns(table6):
     row = dict(zip(table.header, table.rows[0], strict=True))
     assert row["network"] == "ResNet-20"
     assert row["top-1 error % on digits"] == "4.50 ± 0.71"
-    assert row["paper, top-1"] == "8.75"
+    assert row["paper, CIFAR-10"] == "8.75"
     assert "8.27 (akamaster)" in row["others"]
     deepest = dict(zip(table.header, table.rows[4], strict=True))
-    assert deepest["paper, top-1"] == "6.43 (mean 6.61 ± 0.16)"
+    assert deepest["paper, CIFAR-10"] == "6.43 (mean 6.61 ± 0.16)"
+
+
+def test_the_papers_errors_are_plotted_on_the_papers_data_only(table6):
+    found = rows(table6)
+    assert [point[:2] for point in results.depth_points(found, "digits")] == [
+        ("ResNet A", 20),
+        ("ResNet A", 32),
+    ]
+    assert [point[4] for point in results.depth_points(found, "digits")] == [None, None]
+    assert [point[4] for point in results.depth_points(found, "data/cifar10")] == [8.75, 7.51]
+    assert results.depth_points(found[:1], "cifar10") == []
 
 
 def test_collected_results_are_json_and_say_what_is_missing(table6):
