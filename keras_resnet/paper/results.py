@@ -100,15 +100,9 @@ def errors_table(found: Sequence[Row], dataset: str) -> Table:
                 ", ".join(f"{r.top1:.2f} ({r.who.split(',')[0]})" for r in others),
             )
         )
-    header = (
-        "network",
-        "parameters",
-        f"top-1 error % on {dataset}",
-        "top-5",
-        "seeds",
-        "paper, top-1",
-        "others",
-    )
+    printed_on = "ImageNet" if found and found[0].net.architecture.family == "imagenet" else "CIFAR-10"
+    measured_on = f"top-1 error % on {dataset}"
+    header = ("network", "parameters", measured_on, "top-5", "seeds", f"paper, {printed_on}", "others")
     return Table(header, table)
 
 
