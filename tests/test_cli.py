@@ -202,8 +202,9 @@ def test_mistakes_are_one_line(arguments, code, message, tmp_path, monkeypatch):
     assert message in one_line(*arguments, code=code)
 
 
-def test_more_devices_than_images_in_a_batch():
-    result = in_new_process("train", "--depth", "20", "--devices", "cpu:2", "--batch-size", "1")
+def test_more_devices_than_images_in_a_batch(tmp_path):
+    arguments = ("train", "--depth", "20", "--devices", "cpu:2", "--batch-size", "1")
+    result = in_new_process(*arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert "smaller than the number of devices" in result.stderr.splitlines()[-1]
 
