@@ -43,5 +43,12 @@ test: .venv/.test  ## the tests, without the peers that parity is tested against
 test-peers: .venv/.peers  ## the parity tests: torch, torchvision, timm, OpenVINO, onnxruntime, LiteRT, JAX
 	$(BIN)/pytest -m peers -rs
 
+bench:  ## all benchmarks beside their peers, in an environment of their own
+	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --upgrade pip
+	.venv-bench/bin/pip install --quiet --editable '.[convert,peers]'
+	@for name in startup training pipeline inference deep; do \
+		echo "== $$name"; .venv-bench/bin/python benchmarks/$$name.py || exit 1; done
+
 clean:
 	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
