@@ -39,13 +39,13 @@ def build_card(info: ModelInfo, export: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_card(card: Mapping[str, Any], folder: Path) -> None:
-    """Write both forms of the card into `folder`, each at once."""
+def write_card(card: Mapping[str, Any], folder: Path, prefix: str = "") -> None:
+    """Write both forms of the card into `folder`, each at once; `prefix` goes before their names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in ((CARD, json.dumps(card, indent=1) + "\n"), (README, readme(card))):
-        temporary = folder / f".{name}.new"
+        temporary = folder / f".{prefix}{name}.new"
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / name)
+        temporary.replace(folder / f"{prefix}{name}")
 
 
 def readme(card: Mapping[str, Any]) -> str:
@@ -71,7 +71,7 @@ def readme(card: Mapping[str, Any]) -> str:
             "agreement with the Keras model",
             f"{export['images']} images, largest difference of a "
             f"probability {export['max_difference']:.2g}, same top-1 class "
-            f"on {export['top1_agreement']:.1%}",
+            f"on {export['top1_agreement']:.1%}{_errors(export)}",
         ),
         ("SHA-256", f"`{export['sha256']}`"),
         ("source", f"`{export['source']}` (SHA-256 `{export['source_sha256']}`)"),
@@ -90,6 +90,12 @@ def readme(card: Mapping[str, Any]) -> str:
     )
 
 
+def _errors(export: Mapping[str, Any]) -> str:
+    if export["model_error"] is None:
+        return ""
+    return f"; top-1 error {export['export_error']:.2f} % instead of {export['model_error']:.2f} %"
+
+
 def _architecture(model: Mapping[str, Any]) -> str:
     shortcut = f", shortcuts of option {model['shortcut']}" if model["shortcut"] else ""
     return f"{model['name']}{shortcut}"
@@ -104,8 +110,10 @@ def _value(value: Any) -> str:
 
 
 def _usage(card: Mapping[str, Any]) -> str:
-    size = card["model"]["image_size"]
-    return _USAGE[card["export"]["format"]].format(name=card["export"]["name"], size=size)
+    export = card["export"]
+    return _USAGE[export["format"]].format(
+        name=export["name"], precision=export["precision"], size=card["model"]["image_size"]
+    )
 
 
 _USAGE = {
@@ -130,5 +138,29 @@ docker run -p 8501:8501 -v "$PWD:/models/{name}" -e MODEL_NAME={name} tensorflow
 Endpoints: `serving_default` (images [N, {size}, {size}, 3], 0…255 → probabilities), `classify_bytes`
 (JPEG, PNG, BMP or GIF files [N] → probabilities, top_probabilities, top_labels), `features` (images →
 features, and the last maps of the stages).
+""",
+    "onnx": """\
+## Use
+
+Input `images` [N, {size}, {size}, 3] float32, RGB 0…255 (not normalised: the network does that); output
+`probabilities`. The labels are in the file's metadata, `keras_resnet`.
+
+```python
+import onnxruntime
+session = onnxruntime.InferenceSession("{name}.onnx")
+(probabilities,) = session.run(["probabilities"], {{"images": images}})
+```
+""",
+    "litert": """\
+## Use
+
+Input `images` [1, {size}, {size}, 3] float32, RGB 0…255 (not normalised: the network does that); output
+`probabilities`. The labels are inside the file, which is a zip too: `unzip -p FILE labels.txt`.
+
+```python
+from ai_edge_litert.interpreter import Interpreter
+classify = Interpreter("{name}-{precision}.tflite").get_signature_runner()
+probabilities = classify(images=images)["probabilities"]
+```
 """,
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -17,22 +19,27 @@ import tensorflow as tf
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.export import card, parity, saved_model
 from keras_resnet.export.folding import FoldedNetwork, fold
+from keras_resnet.export.images import image_files, photo_crops, read_file, true_classes, view_of
 from keras_resnet.layers import BN_EPSILON
-from keras_resnet.saving import RUN_MODEL, SavedModel, load_model
+from keras_resnet.saving import RUN_MODEL, ModelInfo, SavedModel, load_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.weights.state import get_state
 
 PRECISIONS = {
     "saved_model": ("float32", "bfloat16"),
+    "onnx": ("float32",),
+    "litert": ("float32", "float16", "int8"),
 }
+SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
 
 
 @dataclass(frozen=True)
 class ExportResult:
     """What was written, and how it compares with the Keras model.
 
-    `path` is the version folder (SavedModel) or the file; `bytes` its size; differences and agreement
-    are those of `parity.Parity`; `seconds` is the time that all of it took.
+    `path` is the version folder (SavedModel) or the file, `bytes` its size and `sha256` its checksum (of
+    a folder: of its files but the card); the numbers from `images` to `export_error` are those of
+    `parity.Parity`; `seconds` is the time that all of it took.
     """
 
     path: str
@@ -43,6 +50,8 @@ class ExportResult:
     mean_difference: float
     relative_error: float
     top1_agreement: float
+    model_error: float | None
+    export_error: float | None
     bytes: int
     sha256: str
     seconds: float
@@ -66,67 +75,103 @@ def export_model(
     Args:
         model_path: what to export.
         output: folder to export to; `exports/<name of the run or file>` by default.
-        format: "saved_model".
-        precision: of the convolutions: "float32" or "bfloat16".
-        images: image files for the comparison; crops of two photos by default.
-        ten_crop: add the endpoint `classify_10_crop`.
+        format: "saved_model", "onnx" or "litert".
+        precision: SavedModel: "float32" or "bfloat16" convolutions; LiteRT: "float32", "float16", "int8".
+        images: image files or folders for the comparison and for int8's calibration; crops of two photos
+            by default. Where every image lies in a folder named as its class, errors are compared too.
+        ten_crop: add the endpoint `classify_10_crop` to a SavedModel.
 
     Returns:
-        What was written. A SavedModel appears as the next version, `output/<version>/saved_model.pb`.
+        What was written. A SavedModel appears as the next version, `output/<version>/saved_model.pb`; a
+        file, `output/<name>.onnx` or `output/<name>-<precision>.tflite`, replaces an older one. The model
+        card lies beside it.
 
     Raises:
-        UsageError: no such format or precision.
+        UsageError: no such format or precision, or options that exclude one another.
         UserError: the model cannot be read or written, or the export differs from it; then nothing is
             left behind.
     """
     started = time.perf_counter()
+    _check(format, precision, images, ten_crop)
+    saved = load_model(model_path)
+    network, info, name = folded_network(saved), saved.info, default_name(model_path)
+    folder = Path(output) if output else Path("exports") / name
+    files = image_files(images)
+    examples = _examples(files, info)
+
+    if format == "saved_model":
+        place = saved_model.new_version(folder)
+    else:
+        place = saved_model.new_file(folder, _file_name(name, format, precision))
+    with place as (temporary, publish):
+        run = _write(format, precision, saved, network, examples, ten_crop, temporary)
+        result = parity.check(
+            reference_function(saved.model, network),
+            run,
+            examples,
+            precision,
+            true_classes(files, info.label_names),
+        )
+        facts = {"name": name, "format": format, "precision": precision, **asdict(result)}
+        facts |= provenance(model_path)
+        if format == "saved_model":
+            facts |= {"bytes": size_of(temporary), "sha256": card.checksum(temporary)}
+            card.write_card(card.build_card(info, facts), temporary / "assets.extra")
+        else:
+            _module(format).embed(card.build_card(info, facts), temporary)
+            facts |= {"bytes": size_of(temporary), "sha256": card.checksum(temporary)}
+        path = publish()
+    stem = "" if format == "saved_model" else f"{path.name}."
+    card.write_card(card.build_card(info, facts), folder, stem)
+    wanted = {field.name for field in fields(ExportResult)} - {"path", "seconds"}
+    numbers = {key: value for key, value in facts.items() if key in wanted}
+    return ExportResult(path=str(path), seconds=time.perf_counter() - started, **numbers)
+
+
+def _check(format: str, precision: str, images: Sequence[str], ten_crop: bool) -> None:
     if format not in PRECISIONS:
         raise UsageError(f"unknown format {format!r}; there are {', '.join(PRECISIONS)}")
     if precision not in PRECISIONS[format]:
         raise UsageError(f"{format} has no precision {precision!r}; choose {', '.join(PRECISIONS[format])}")
-    saved = load_model(model_path)
-    network = folded_network(saved)
-    name = default_name(model_path)
-    folder = Path(output) if output else Path("exports") / name
-    info = saved.info
-    examples = parity.parity_images(images, info.image_size, info.resize)
+    if precision == "int8" and not images:
+        raise UsageError("int8 needs images to calibrate with: name some of the data it will see")
+    if ten_crop and format != "saved_model":
+        raise UsageError(f"the 10-crop endpoint is one of SavedModels; {format} has none")
 
-    with saved_model.new_version(folder) as (temporary, publish):
-        module = saved_model.ExportModule(network, info, precision, saved.model.input_shape[1:3], ten_crop)
-        saved_model.save(module, temporary)
-        exported = tf.saved_model.load(str(temporary)).signatures["serving_default"]
-        result = parity.check(
-            reference_function(saved.model, network),
-            lambda batch: exported(images=tf.constant(batch, tf.float32))["probabilities"].numpy(),
-            examples,
-            precision,
-        )
-        facts = {
-            "name": name,
-            "format": format,
-            "precision": precision,
-            **asdict(result),
-            "bytes": size_of(temporary),
-            "sha256": card.checksum(temporary),
-            **provenance(model_path),
-        }
-        document = card.build_card(info, facts)
-        card.write_card(document, temporary / "assets.extra")
-        path = publish()
-    card.write_card(document, folder)
-    return ExportResult(
-        path=str(path),
-        format=format,
-        precision=precision,
-        images=result.images,
-        max_difference=result.max_difference,
-        mean_difference=result.mean_difference,
-        relative_error=result.relative_error,
-        top1_agreement=result.top1_agreement,
-        bytes=facts["bytes"],
-        sha256=facts["sha256"],
-        seconds=time.perf_counter() - started,
-    )
+
+def _examples(files: Sequence[str], info: ModelInfo) -> np.ndarray:
+    if not files:
+        return photo_crops(info.image_size)
+    return np.stack([view_of(file, read_file(file), info) for file in files])
+
+
+def _file_name(name: str, format: str, precision: str) -> str:
+    suffix = SUFFIXES[format]
+    return f"{name}-{precision}{suffix}" if len(PRECISIONS[format]) > 1 else f"{name}{suffix}"
+
+
+def _module(format: str) -> ModuleType:
+    return import_module(f"keras_resnet.export.{format}")
+
+
+def _write(
+    format: str,
+    precision: str,
+    saved: SavedModel,
+    network: FoldedNetwork,
+    examples: np.ndarray,
+    ten_crop: bool,
+    path: Path,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Write the export to `path` and read it back as a function of images."""
+    image_shape = saved.model.input_shape[1:3]
+    if format == "saved_model":
+        saved_model.write(network, saved.info, precision, image_shape, ten_crop, path)
+    elif format == "onnx":
+        _module(format).write(network, image_shape, path)
+    else:
+        _module(format).write(network, saved.info.image_size, precision, examples, path)
+    return _module(format).read(path)
 
 
 def default_name(model_path: str) -> str:

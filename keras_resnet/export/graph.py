@@ -1,8 +1,14 @@
 """A folded network as a plain TensorFlow graph of constants: what TensorFlow's CPU fusion likes best.
 
-Each layer is conv → bias → (+ shortcut) → ReLU on constant weights, which TensorFlow turns into one fused
-kernel. Strided layers are padded by an operation of their own: the CPU convolution with explicit padding
-is slower (ResNet-50 in float32, one image: 46 ms instead of 29).
+Each layer is conv → bias → (+ shortcut) → ReLU on constant weights, which TensorFlow's graph optimiser turns
+into one fused oneDNN kernel. What it takes for that, as of TensorFlow 2.21:
+
+- the sum must be an AddN: a plain Add is fused only where the optimiser can prove that nothing broadcasts,
+  which it cannot behind a strided convolution;
+- strided layers are padded by an operation of their own, which fuses too; explicit padding of the
+  convolution itself does not (ResNet-50 in float32, one image: 46 ms instead of 29), and explicit padding
+  of the pooling leaves oneDNN (a batch of 16 in bfloat16: 172 ms instead of 133);
+- the identity of option A is subsampled by a 1×1 pooling: a strided slice of bfloat16 is slow.
 """
 
 from __future__ import annotations
@@ -29,18 +35,22 @@ class Outputs:
     probabilities: tf.Tensor
 
 
-def forward(network: FoldedNetwork, images: tf.Tensor, precision: str = "float32") -> Outputs:
+def forward(
+    network: FoldedNetwork, images: tf.Tensor, precision: str = "float32", *, addn: bool = True
+) -> Outputs:
     """The forward pass on `images` [N, H, W, 3], RGB 0…255 of any number type.
 
-    `precision` ("float32", "bfloat16", "float16") is that of the convolutions' activations and weights;
-    input normalisation, pooled features and classifier are float32.
+    `precision` ("float32", "bfloat16") is that of the convolutions' activations and weights; input
+    normalisation, pooled features and classifier are float32. Other formats than TensorFlow's own want
+    their shortcuts added by a plain Add (`addn=False`).
     """
-    return _Forward(network, tf.as_dtype(precision))(images)
+    return _Forward(network, tf.as_dtype(precision), addn)(images)
 
 
 class _Forward:
-    def __init__(self, network: FoldedNetwork, dtype: tf.DType):
+    def __init__(self, network: FoldedNetwork, dtype: tf.DType, addn: bool):
         self.network = network
+        self.add = (lambda x, y: tf.raw_ops.AddN(inputs=[x, y])) if addn else tf.add
         self.architecture = network.architecture
         self.dtype = dtype
 
@@ -73,20 +83,22 @@ class _Forward:
             pixels = pixels * tf.constant((1.0 / self.network.std.astype(np.float64)).astype(np.float32))
         return pixels
 
-    def _conv(
-        self, x: tf.Tensor, name: str, stride: int = 1, add: tf.Tensor | None = None, relu: bool = True
-    ) -> tf.Tensor:
-        layer = self.network.layers[name]
-        pad = layer.kernel.shape[0] // 2
+    def _conv(self, x: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
+        """The convolution alone, padded by half its kernel on every side."""
+        kernel = self.network.layers[name].kernel
+        pad = kernel.shape[0] // 2
         if stride > 1 and pad:
             x = tf.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-        kernel = tf.constant(layer.kernel, self.dtype, name=f"{name}_kernel")
-        bias = tf.constant(layer.bias, self.dtype, name=f"{name}_bias")
-        x = tf.nn.conv2d(x, kernel, stride, "VALID" if stride > 1 else "SAME", name=name)
-        x = tf.nn.bias_add(x, bias)
-        if add is not None:
-            x = x + add
-        return tf.nn.relu(x) if relu else x
+        constant = tf.constant(kernel, self.dtype, name=f"{name}_kernel")
+        return tf.nn.conv2d(x, constant, stride, "VALID" if stride > 1 else "SAME", name=name)
+
+    def _conv_relu(
+        self, x: tf.Tensor, name: str, stride: int = 1, shortcut: tf.Tensor | None = None, *biases: str
+    ) -> tf.Tensor:
+        """Convolution, its bias and those of the layers `biases`, the shortcut, ReLU."""
+        bias = sum(self.network.layers[layer].bias for layer in (name, *biases))
+        x = tf.nn.bias_add(self._conv(x, name, stride), tf.constant(bias, self.dtype, name=f"{name}_bias"))
+        return tf.nn.relu(x if shortcut is None else self.add(x, shortcut))
 
     def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
         layer = self.network.layers[name]
@@ -97,14 +109,14 @@ class _Forward:
         if self._is_vgg:
             return x
         if self.architecture.family == "cifar":
-            return self._conv(x, "conv1_conv")
-        x = self._conv(x, "conv1_conv", 2)
+            return self._conv_relu(x, "conv1_conv")
+        x = self._conv_relu(x, "conv1_conv", 2)
         # After ReLU, zeros never win the maximum.
         return tf.nn.max_pool2d(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")
 
     def _vgg_stage(self, stage: Stage, x: tf.Tensor) -> tf.Tensor:
         for index in range(1, stage.blocks + 1):
-            x = self._conv(x, f"{stage.name}_conv{index}")
+            x = self._conv_relu(x, f"{stage.name}_conv{index}")
         return x
 
     def _stage(self, stage: Stage, x: tf.Tensor) -> tf.Tensor:
@@ -117,19 +129,19 @@ class _Forward:
         prefix = f"{stage.name}_block{index}"
         stride = stage.stride if index == 1 else 1
         inputs, outputs = x.shape[-1], stage.filters * self.architecture.expansion
-        shortcut = self._shortcut(x, prefix, inputs, outputs, stride)
         convs: tuple[Conv, ...] = self.architecture.block_convs(stage.filters, inputs, stride)
-        for conv in convs[:-1]:
-            x = self._conv(x, f"{prefix}_{conv.name}", conv.stride)
-        return self._conv(x, f"{prefix}_{convs[-1].name}", convs[-1].stride, add=shortcut)
-
-    def _shortcut(
-        self, x: tf.Tensor, prefix: str, inputs: int, outputs: int, stride: int
-    ) -> tf.Tensor | None:
+        shortcut: tf.Tensor | None = x
+        biases: tuple[str, ...] = ()
         if self.architecture.shortcut is None:
-            return None
-        if self.architecture.has_projection(inputs, outputs, stride):
-            return self._conv(x, f"{prefix}_shortcut_conv", stride, relu=False)
-        if stride == 1 and inputs == outputs:
-            return x
-        return tf.pad(x[:, ::stride, ::stride, :], [[0, 0], [0, 0], [0, 0], [0, outputs - inputs]])
+            shortcut = None
+        elif self.architecture.has_projection(inputs, outputs, stride):
+            # Its bias joins that of the last convolution, so that the shortcut is one bare kernel.
+            biases = (f"{prefix}_shortcut_conv",)
+            shortcut = self._conv(x, *biases, stride)
+        elif stride != 1 or inputs != outputs:
+            shortcut = tf.nn.max_pool2d(x, 1, stride, "VALID") if stride > 1 else x
+            shortcut = tf.pad(shortcut, [[0, 0], [0, 0], [0, 0], [0, outputs - inputs]])
+        for conv in convs[:-1]:
+            x = self._conv_relu(x, f"{prefix}_{conv.name}", conv.stride)
+        last = convs[-1]
+        return self._conv_relu(x, f"{prefix}_{last.name}", last.stride, shortcut, *biases)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.views import EvalView, image_to_view
@@ -99,11 +100,30 @@ class ExportModule(tf.Module):
         }
 
 
-def save(module: ExportModule, folder: Path) -> None:
-    """Write the module's SavedModel files into `folder`."""
-    # Python names of this process mean nothing to a reader, and debug info is half of the file.
-    options = tf.saved_model.SaveOptions(save_debug_info=False, experimental_image_format=False)
+def write(
+    network: FoldedNetwork,
+    info: ModelInfo,
+    precision: str,
+    image_shape: tuple[int | None, int | None],
+    ten_crop: bool,
+    folder: Path,
+) -> None:
+    """Write the SavedModel's files into `folder`."""
+    module = ExportModule(network, info, precision, image_shape, ten_crop)
+    # Names and lines of this process mean nothing to a reader, and are half of a small file.
+    options = tf.saved_model.SaveOptions(save_debug_info=False)
     tf.saved_model.save(module, str(folder), signatures=module.signatures(), options=options)
+
+
+def read(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The network of a SavedModel folder as a function of images [N, H, W, 3]."""
+    model = tf.saved_model.load(str(folder))
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        endpoint = model.signatures["serving_default"]  # by way of the model, which must stay alive
+        return endpoint(images=tf.constant(images, tf.float32))["probabilities"].numpy()
+
+    return probabilities
 
 
 def versions(output: Path) -> list[int]:
@@ -122,25 +142,39 @@ def new_version(output: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
     Raises:
         UserError: `output` cannot be written to.
     """
+    with _scratch(output) as temporary:
+
+        def publish() -> Path:
+            temporary.chmod(0o755)  # a temporary folder's own 0700 would hide it from another user's server
+            while True:
+                target = output / str(max(versions(output), default=0) + 1)
+                try:
+                    # Fails where another export has just taken that number: folders with files stay.
+                    return temporary.rename(target)
+                except OSError as error:
+                    if not target.exists():
+                        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+
+        yield temporary, publish
+
+
+@contextmanager
+def new_file(output: Path, name: str) -> Iterator[tuple[Path, Callable[[], Path]]]:
+    """The same for a file `name` in `output`, which replaces one of that name."""
+    with _scratch(output) as temporary:
+        yield temporary / name, lambda: (temporary / name).replace(output / name)
+
+
+@contextmanager
+def _scratch(output: Path) -> Iterator[Path]:
+    """A folder inside `output`, so that renaming is atomic; both vanish if nothing else is there."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".exporting-", dir=output))
     except OSError as error:
         raise UserError(f"cannot write to {output}: {error.strerror or error}") from error
-
-    def publish() -> Path:
-        temporary.chmod(0o755)  # mkdtemp's own 0700 would hide it from a server of another user
-        while True:
-            target = output / str(max(versions(output), default=0) + 1)
-            try:
-                # Fails where another export has just taken that number: folders with files stay.
-                return temporary.rename(target)
-            except OSError as error:
-                if not target.exists():
-                    raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-
     try:
-        yield temporary, publish
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if not any(output.iterdir()):

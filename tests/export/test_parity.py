@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from saved_networks import picture
 
 from keras_resnet.errors import UserError
-from keras_resnet.export.parity import check, compare, parity_images
+from keras_resnet.export.parity import check, compare
 
 
 def softmax(logits):
@@ -72,21 +71,11 @@ def test_check_runs_in_batches_and_raises_with_the_numbers(logits):
         check(reference, lambda batch: softmax(-logits[batch.ravel()]), images, "bfloat16")
 
 
-def test_images_without_files_are_photos():
-    images = parity_images((), 32, 36)
-    assert images.shape == (16, 32, 32, 3)
-    assert images.dtype == np.uint8
-    assert len({image.tobytes() for image in images}) == 16
-    assert images.std() > 20
-    np.testing.assert_array_equal(images, parity_images((), 32, 36))
-
-
-def test_given_files_are_used_and_named_where_unreadable(tmp_path):
-    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-    good.write_bytes(picture())
-    bad.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    assert parity_images([str(good)], 32, 36).shape == (1, 32, 32, 3)
-    with pytest.raises(UserError, match=r"bad\.png is no readable"):
-        parity_images([str(good), str(bad)], 32, 36)
-    with pytest.raises(UserError, match=r"cannot read .*none\.png: No such file"):
-        parity_images([str(tmp_path / "none.png")], 32, 36)
+def test_errors_are_compared_where_the_classes_are_known(logits):
+    truth = logits.argmax(1)
+    truth[0] = (truth[0] + 1) % 5
+    parity = compare(softmax(logits), softmax(-logits), "float32", truth)
+    assert parity.model_error == 5.0
+    assert parity.export_error == 100 * np.mean((-logits).argmax(1) != truth)
+    assert "instead of 5.00 %" in parity.describe()
+    assert compare(softmax(logits), softmax(logits), "float32").model_error is None

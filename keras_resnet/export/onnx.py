@@ -1,0 +1,96 @@
+"""`--format onnx`: the folded network as an ONNX file, by tf2onnx; onnxruntime reads it (extra `convert`)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.errors import UserError
+from keras_resnet.export.folding import FoldedNetwork
+from keras_resnet.export.graph import forward
+
+OPSET = 17
+FIXED_SIZE = False  # whether a file takes images of one size only
+METADATA = "keras_resnet"  # the key of the model card inside the file
+
+
+def write(network: FoldedNetwork, image_shape: tuple[int | None, int | None], path: Path) -> None:
+    """Write images [N, H, W, 3] float32 (RGB 0…255) → probabilities [N, classes] as an ONNX file.
+
+    Raises:
+        UserError: tf2onnx or onnxruntime is not installed.
+    """
+    tf2onnx, onnx, _ = (_required(name) for name in ("tf2onnx", "onnx", "onnxruntime"))
+
+    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": forward(network, images, addn=False).probabilities}
+
+    images = tf.TensorSpec([None, *image_shape, 3], tf.float32, name="images")
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    model, _ = tf2onnx.convert.from_function(tf.function(classify, autograph=False), [images], opset=OPSET)
+    for name, values in (("images", model.graph.input), ("probabilities", model.graph.output)):
+        (value,) = values
+        assert value.name == name
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    onnx.save(model, path)
+
+
+def embed(card: Mapping[str, Any], path: Path) -> None:
+    """Put the card into the file's metadata."""
+    onnx = _required("onnx")
+    model = onnx.load(path)
+    model.metadata_props.add(key=METADATA, value=json.dumps(card))
+    onnx.save(model, path)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card inside an ONNX file.
+
+    Raises:
+        UserError: there is none.
+    """
+    entries = _session(path).get_modelmeta().custom_metadata_map
+    if METADATA not in entries:
+        raise UserError(f"{path} is no export of keras-resnet: it has no model card inside")
+    return json.loads(entries[METADATA])
+
+
+def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The network of an ONNX file as a function of images [N, H, W, 3].
+
+    Raises:
+        UserError: onnxruntime is not installed, or the file is broken.
+    """
+    session = _session(path)
+    (images,) = session.get_inputs()
+
+    def probabilities(batch: np.ndarray) -> np.ndarray:
+        return session.run(["probabilities"], {images.name: np.asarray(batch, np.float32)})[0]
+
+    return probabilities
+
+
+def _session(path: Path) -> Any:
+    onnxruntime = _required("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise UserError(f"cannot read {path} as an ONNX file: {str(error).splitlines()[0]}") from error
+
+
+def _required(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"ONNX needs the package {module}; install it with: pip install 'keras-resnet[convert]'"
+        ) from error

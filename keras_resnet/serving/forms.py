@@ -1,0 +1,41 @@
+"""Every saved form of a network as one thing, ONNX and LiteRT files included."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.errors import UserError
+from keras_resnet.evaluation.classifier import Classifier, open_classifier
+from keras_resnet.saving import ModelInfo
+
+MODULES = {".onnx": "onnx", ".tflite": "litert"}
+
+
+def open_form(path: str) -> Classifier:
+    """Open a run folder, a `.keras` file, a SavedModel, an `.onnx` or a `.tflite` file.
+
+    Raises:
+        UserError: there is nothing, or nothing readable, at the path, or a package to read it is missing.
+    """
+    if Path(path).suffix not in MODULES:
+        return open_classifier(path)
+    if not Path(path).is_file():
+        raise UserError(f"no model at {path}")
+    module = import_module(f"keras_resnet.export.{MODULES[Path(path).suffix]}")
+    run = module.read(Path(path))
+    info = ModelInfo.from_json(module.read_card(Path(path))["model"])
+
+    def predict(images: Any) -> Any:
+        if not tf.is_tensor(images) or tf.executing_eagerly():
+            return run(np.asarray(images))
+        probabilities = tf.numpy_function(run, [images], tf.float32, stateful=False)
+        probabilities.set_shape([None, len(info.label_names)])
+        return probabilities
+
+    size = (info.image_size, info.image_size)
+    return Classifier(path, info, predict, size if module.FIXED_SIZE else (None, None))
