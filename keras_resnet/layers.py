@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_resnet.errors import UserError
+
 BN_EPSILON = 1e-5
 BN_MOMENTUM = 0.9  # the share that a moving average keeps at each step (torch calls this 0.1)
 
@@ -21,6 +23,17 @@ def he_normal() -> keras.initializers.Initializer:
 def on_tensorflow() -> bool:
     """Whether Keras runs on TensorFlow in this process."""
     return keras.config.backend() == "tensorflow"
+
+
+def require_tensorflow(what: str) -> None:
+    """Say clearly that `what` does not run on Keras' other backends (models do).
+
+    Raises:
+        UserError: Keras runs on another backend in this process.
+    """
+    if not on_tensorflow():
+        backend = keras.config.backend()
+        raise UserError(f"{what} needs Keras on TensorFlow, not on {backend}; unset KERAS_BACKEND")
 
 
 def fused_batch_norm(
