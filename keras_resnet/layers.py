@@ -67,9 +67,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     float32 whatever the activations are. Other backends use Keras' maths.
 
     Under a `tf.distribute` strategy each replica normalises with its own statistics, as the paper's
-    multi-GPU training did, and keeps its own moving averages; saving writes those of the first replica, an
-    unbiased estimate without any traffic. `synchronized=True` asks for statistics over all replicas
-    (Keras' own path).
+    multi-GPU training did, and keeps its own moving averages. This project's training loop averages those
+    over the replicas at every step; under any other loop, saving writes those of the first replica.
+    `synchronized=True` asks for statistics over all replicas (Keras' own path).
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
