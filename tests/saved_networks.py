@@ -35,7 +35,12 @@ def random_model(architecture: Architecture, classes: int = 3, seed: int = 0, **
     options = {"mean": MEAN, "std": STD, **options}
     model = build_model(architecture, classes=classes, **options)
     random = np.random.default_rng(seed)
-    ranges = {"gamma": (0.5, 1.0), "beta": (-0.3, 0.3), "moving_mean": (-0.5, 0.5), "moving_variance": (0.5, 2)}
+    ranges = {
+        "gamma": (0.5, 1.0),
+        "beta": (-0.3, 0.3),
+        "moving_mean": (-0.5, 0.5),
+        "moving_variance": (0.5, 2.0),
+    }
     state = get_state(model)
     for name, value in state.items():
         part = name.split("/")[1]
@@ -48,7 +53,9 @@ def random_model(architecture: Architecture, classes: int = 3, seed: int = 0, **
     return model
 
 
-def saved_network(path: Path, name: str = "resnet20", classes: int = 3, size: int = 32, **options: Any) -> Path:
+def saved_network(
+    path: Path, name: str = "resnet20", classes: int = 3, size: int = 32, **options: Any
+) -> Path:
     """A `.keras` file of a whole network with labels "cat", "dog", …"""
     architecture = get_architecture(name)
     labels = (["cat", "dog", "émeu"] + [f"class {index}" for index in range(classes)])[:classes]

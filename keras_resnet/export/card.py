@@ -137,7 +137,7 @@ docker run -p 8501:8501 -v "$PWD:/models/{name}" -e MODEL_NAME={name} tensorflow
 
 Endpoints: `serving_default` (images [N, {size}, {size}, 3], 0…255 → probabilities), `classify_bytes`
 (JPEG, PNG, BMP or GIF files [N] → probabilities, top_probabilities, top_labels), `features` (images →
-features, and the last maps of the stages).
+features, and the last maps of the stages), `explain` (images → Grad-CAM of the most probable class).
 """,
     "onnx": """\
 ## Use

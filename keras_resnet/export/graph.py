@@ -27,12 +27,15 @@ class Outputs:
     """What the forward pass yields; all float32.
 
     `maps` are the last activations of the stages by name ("C2" … "C5", [N, h, w, channels]), `features`
-    [N, channels] what the classifier sees, `probabilities` [N, classes].
+    [N, channels] what the classifier sees, `probabilities` [N, classes]. `heatmap` [N, h, w] in 0…1 is
+    the Grad-CAM of the most probable class on the last map, None for VGG: where the classifier reads the
+    map's mean alone, the gradient of a class's logit is that class's column of the classifier.
     """
 
     maps: dict[str, tf.Tensor]
     features: tf.Tensor
     probabilities: tf.Tensor
+    heatmap: tf.Tensor | None
 
 
 def forward(
@@ -69,8 +72,10 @@ class _Forward:
         else:
             features = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
         head = self.network.layers["predictions"]
-        logits = tf.matmul(features, tf.constant(head.kernel)) + tf.constant(head.bias)
-        return Outputs(maps, features, tf.nn.softmax(logits))
+        kernel = tf.constant(head.kernel)
+        logits = tf.matmul(features, kernel) + tf.constant(head.bias)
+        heatmap = None if self._is_vgg else _grad_cam(maps[max(maps)], kernel, logits)
+        return Outputs(maps, features, tf.nn.softmax(logits), heatmap)
 
     @property
     def _is_vgg(self) -> bool:
@@ -145,3 +150,9 @@ class _Forward:
             x = self._conv_relu(x, f"{prefix}_{conv.name}", conv.stride)
         last = convs[-1]
         return self._conv_relu(x, f"{prefix}_{last.name}", last.stride, shortcut, *biases)
+
+
+def _grad_cam(feature_map: tf.Tensor, kernel: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    weights = tf.gather(kernel, tf.argmax(logits, 1), axis=1)  # [channels, N]
+    heat = tf.nn.relu(tf.einsum("nhwc,cn->nhw", feature_map, weights))
+    return tf.math.divide_no_nan(heat, tf.reduce_max(heat, [1, 2], keepdims=True))

@@ -1,4 +1,4 @@
-"""A folded network as a SavedModel with three endpoints, and the version folders of TensorFlow Serving."""
+"""A folded network as a SavedModel with its endpoints, and the version folders of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class ExportModule(tf.Module):
 
         def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
             outputs = forward(network, images, precision)
-            return {
-                **outputs.maps,
-                "features": outputs.features,
-                "probabilities": outputs.probabilities,
-            }
+            vectors = {"features": outputs.features, "probabilities": outputs.probabilities}
+            heat = {} if outputs.heatmap is None else {"heatmap": outputs.heatmap}
+            return {**outputs.maps, **vectors, **heat}
 
         self._run = tf.function(run, input_signature=[images], autograph=False)
         self.classify = tf.function(self._classify, input_signature=[images], autograph=False)
         self.features = tf.function(self._features, input_signature=[images], autograph=False)
         self.classify_bytes = tf.function(self._classify_bytes, input_signature=[files], autograph=False)
+        if network.architecture.block != "vgg":
+            self.explain = tf.function(self._explain, input_signature=[images], autograph=False)
         if ten_crop:
             self.classify_10_crop = tf.function(
                 self._classify_10_crop, input_signature=[files], autograph=False
@@ -57,21 +57,20 @@ class ExportModule(tf.Module):
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """The endpoints by the names that they are served under."""
-        functions = {
-            "serving_default": self.classify,
-            "classify_bytes": self.classify_bytes,
-            "features": self.features,
-        }
-        if hasattr(self, "classify_10_crop"):
-            functions["classify_10_crop"] = self.classify_10_crop
-        return functions
+        names = ("classify_bytes", "features", "explain", "classify_10_crop")
+        optional = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {"serving_default": self.classify, **optional}
 
     def _classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": self._run(images)["probabilities"]}
 
     def _features(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = self._run(images)
-        return {name: value for name, value in outputs.items() if name != "probabilities"}
+        return {name: value for name, value in outputs.items() if name == "features" or name[0] == "C"}
+
+    def _explain(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = self._run(images)
+        return {name: outputs[name] for name in ("heatmap", "probabilities")}
 
     def _classify_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         view = EvalView("single", self._info.image_size, self._info.resize)

@@ -91,6 +91,17 @@ def test_features_are_those_that_the_classifier_sees(exported, model):
     np.testing.assert_allclose(head(answer["features"]), model(images), rtol=0, atol=1e-6)
 
 
+def test_the_heat_map_is_grad_cam(exported, keras_file, model):
+    from keras_resnet.evaluation.explain import grad_cam
+
+    images = tf.stack([view(contents) for contents in FILES])
+    answer = exported.signatures["explain"](images=tf.cast(images, tf.float32))
+    saved = load_model(keras_file)
+    expected = [grad_cam(saved, image.numpy()) for image in images]
+    np.testing.assert_allclose(answer["heatmap"], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"], model(images), rtol=0, atol=1e-6)
+
+
 def test_the_constants_are_stored_once(folder, model):
     assert (folder / "saved_model.pb").stat().st_size < 2 * 4 * model.count_params()
 

@@ -1,0 +1,279 @@
+"""The server over real HTTP on a free port of the loopback."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from saved_networks import bomb, picture, pixels, saved_network
+
+from keras_resnet.errors import UserError
+from keras_resnet.export import export_model
+from keras_resnet.serving.endpoints import Endpoint, load_served
+
+starlette = pytest.importorskip("starlette", reason="needs the extra keras-resnet[serve]")
+uvicorn = pytest.importorskip("uvicorn", reason="needs the extra keras-resnet[serve]")
+
+from keras_resnet.serving.server import Limits, make_app, serve  # noqa: E402
+
+FILE = picture("JPEG", 2)
+B64 = {"b64": base64.b64encode(FILE).decode()}
+
+
+class Running:
+    """An application served in a thread."""
+
+    def __init__(self, app):
+        config = uvicorn.Config(app, port=0, log_level="critical")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+
+    def ask(self, method, path, body=None, headers=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        data = json.dumps(body).encode() if isinstance(body, dict | list) else body
+        connection.request(method, path, data, headers or {})
+        reply = connection.getresponse()
+        content = reply.read()
+        connection.close()
+        kind = reply.headers["content-type"]
+        return reply.status, json.loads(content) if kind == "application/json" else content.decode()
+
+    def stop(self):
+        self.server.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    return Path(export_model(str(saved_network(home / "m.keras", classes=7)), str(home / "pets")).path).parent
+
+
+@pytest.fixture(scope="module")
+def served(export):
+    return load_served(str(export))
+
+
+@pytest.fixture(scope="module")
+def running(served):
+    running = Running(make_app(served, Limits(body=200_000, batch=4)))
+    yield running
+    running.stop()
+
+
+def test_status(running):
+    expected = {
+        "model_version_status": [
+            {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        ]
+    }
+    assert running.ask("GET", "/v1/models/pets") == (200, expected)
+    assert running.ask("GET", "/v1/models/pets/versions/1") == (200, expected)
+
+
+def test_metadata_names_endpoints_and_inputs(running):
+    code, data = running.ask("GET", "/v1/models/pets/metadata")
+    assert (code, data["model_spec"]["name"]) == (200, "pets")
+    signatures = data["metadata"]["signature_def"]["signature_def"]
+    assert sorted(signatures) == ["classify_bytes", "explain", "features", "serving_default"]
+    assert signatures["classify_bytes"]["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
+    shape = signatures["serving_default"]["inputs"]["images"]["tensor_shape"]["dim"]
+    assert [side["size"] for side in shape] == ["-1", "-1", "-1", "3"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models/pets:predict", "/v1/models/pets/versions/1:predict"])
+def test_predict_on_pixels(running, served, path):
+    images = np.stack([pixels(seed, 32, 32) for seed in range(2)])
+    code, data = running.ask("POST", path, {"instances": images.tolist()})
+    expected = served.endpoints["serving_default"].run({"images": images.astype(np.float32)})
+    assert code == 200
+    np.testing.assert_allclose(data["predictions"], expected["probabilities"], rtol=0, atol=1e-6)
+
+
+def test_predict_on_files(running, served):
+    body = {"signature_name": "classify_bytes", "instances": [B64, {"b64": B64["b64"]}]}
+    code, data = running.ask("POST", "/v1/models/pets:predict", body)
+    expected = served.endpoints["classify_bytes"].run({"image_bytes": np.array([FILE], object)})
+    assert code == 200
+    assert data["predictions"][0] == data["predictions"][1]
+    assert data["predictions"][0]["top_labels"] == [x.decode() for x in expected["top_labels"][0]]
+    np.testing.assert_allclose(
+        data["predictions"][0]["probabilities"], expected["probabilities"][0], rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "message"),
+    [
+        ("GET", "/v1/models/cats", None, 404, "no model 'cats'"),
+        ("GET", "/v1/models/pets/versions/7", None, 404, "version 7"),
+        ("POST", "/v1/models/cats:predict", {}, 404, "no model 'cats'"),
+        ("GET", "/v1/models/pets:predict", None, 404, "no model 'pets:predict'"),
+        ("POST", "/v1/models/pets", b"", 405, "Method Not Allowed"),
+        ("GET", "/nowhere", None, 404, "Not Found"),
+        ("POST", "/v1/models/pets:predict", b"{", 400, "no JSON"),
+        ("POST", "/v1/models/pets:predict", {"instances": [[1]]}, 400, "shape"),
+        ("POST", "/v1/models/pets:predict", {"instances": [[[[0, 0, 0]]]] * 5}, 400, "1 to 4 examples"),
+        ("POST", "/v1/models/pets:predict", b"x" * 200_001, 413, "may have 200000 bytes"),
+        ("POST", "/look", b"hello", 400, "no readable"),
+        ("POST", "/look", bomb(), 400, "no readable"),
+    ],
+)
+def test_refusals_are_json_with_the_reason(running, method, path, body, code, message):
+    status, data = running.ask(method, path, body)
+    assert status == code
+    assert message in data["error"]
+
+
+@pytest.mark.parametrize("contents", [b"hello", b"", FILE[:100], bomb()])
+def test_bad_files_are_refused_and_the_next_one_is_answered(running, contents):
+    bad = {"b64": base64.b64encode(contents).decode()}
+    body = {"signature_name": "classify_bytes", "instances": [B64, bad]}
+    assert running.ask("POST", "/v1/models/pets:predict", body)[0] == 400
+    body["instances"] = [B64]
+    assert running.ask("POST", "/v1/models/pets:predict", body)[0] == 200
+
+
+def test_a_body_without_a_length_is_limited_too(running):
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+    connection.request("POST", "/look", iter([b"x" * 50_000] * 5), encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_the_page_and_what_it_asks_for(running, served):
+    code, page = running.ask("GET", "/")
+    assert code == 200
+    assert "What is in this picture?" in page
+    code, data = running.ask("POST", "/look", FILE)
+    assert code == 200
+    assert len(data["top"]) == 5
+    assert data["top"][0]["probability"] >= data["top"][1]["probability"]
+    for key in ("view", "overlay"):
+        assert base64.b64decode(data[key].removeprefix("data:image/png;base64,"))[:4] == b"\x89PNG"
+    assert data["view"] != data["overlay"]
+
+
+def slow(seconds):
+    def run(arrays):
+        time.sleep(seconds)
+        return {"probabilities": np.zeros((1, 7))}
+
+    inputs = {"images": (np.dtype(np.float32), (None, None, None, 3))}
+    return {"serving_default": Endpoint(inputs, run)}
+
+
+def test_what_takes_too_long_or_waits_too_long_is_refused(served):
+    from dataclasses import replace
+
+    app = make_app(replace(served, endpoints=slow(1.0)), Limits(seconds=0.3, waiting=3))
+    running = Running(app)
+    try:
+        body = {"instances": [[[[0, 0, 0]]]]}
+        codes = []
+
+        def ask():
+            codes.append(running.ask("POST", "/v1/models/pets:predict", body)[0])
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(codes) == [503] * 5 + [504] * 3
+        assert running.ask("GET", "/v1/models/pets")[0] == 200
+        time.sleep(2)
+        assert (
+            running.ask("POST", "/v1/models/pets:predict", body)[0] == 504
+        )  # not 503: nobody waits any more
+    finally:
+        running.stop()
+
+
+def test_a_slow_body_is_given_up(served):
+    running = Running(make_app(served, Limits(seconds=0.3)))
+    try:
+        with socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(b"POST /look HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+            client.settimeout(10)
+            assert client.recv(1000).startswith(b"HTTP/1.1 408")
+    finally:
+        running.stop()
+
+
+def test_an_error_of_ours_is_500_and_the_server_goes_on(served):
+    from dataclasses import replace
+
+    def broken(arrays):
+        raise RuntimeError("out of order")
+
+    inputs = {"images": (np.dtype(np.float32), (None, None, None, 3))}
+    running = Running(make_app(replace(served, endpoints={"serving_default": Endpoint(inputs, broken)})))
+    try:
+        body = {"instances": [[[[0, 0, 0]]]]}
+        for _ in range(2):
+            assert running.ask("POST", "/v1/models/pets:predict", body) == (
+                500,
+                {"error": "RuntimeError: out of order"},
+            )
+    finally:
+        running.stop()
+
+
+def test_a_taken_port_and_a_missing_model_are_named(export, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=rf"cannot serve on 127\.0\.0\.1:{port}: Address already in use"):
+            serve(str(export), port=port)
+    with pytest.raises(UserError, match=r"cannot serve on 127\.0\.0\.1:99999"):
+        serve(str(export), port=99999)
+    with pytest.raises(UserError, match=r"no model at .*nowhere"):
+        serve(str(tmp_path / "nowhere"), port=0)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_after_the_request_under_way(export, signum):
+    program = (
+        "import sys, time\n"
+        "from keras_resnet.serving import server, rest\n"
+        "parse = rest.parse\n"
+        "rest.parse = lambda *args: (time.sleep(1.5), parse(*args))[1]\n"
+        "server.serve(sys.argv[1], port=0)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(export)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    try:
+        for line in process.stderr:
+            if line.startswith("serving pets, version 1: page http://127.0.0.1:"):
+                break
+        port = int(line.split("127.0.0.1:")[1].split("/")[0])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        body = {"signature_name": "classify_bytes", "instances": [B64]}
+        connection.request("POST", "/v1/models/pets:predict", json.dumps(body))
+        time.sleep(0.7)
+        process.send_signal(signum)
+        assert connection.getresponse().status == 200
+        connection.close()
+        process.stderr.read()
+        assert process.wait(20) in (0, -signum)
+    finally:
+        process.kill()
