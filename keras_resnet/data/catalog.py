@@ -142,7 +142,7 @@ def _prepare(name: str, builder: Any) -> None:
     print(f"preparing TFDS data set {name} in {builder.data_dir}", file=sys.stderr)
     try:
         # TFDS reports on stdout, which belongs to the answer of the command.
-        with contextlib.redirect_stdout(sys.stderr), _at_once_where_offline(builder):
+        with contextlib.redirect_stdout(sys.stderr), _at_once_where_offline():
             builder.download_and_prepare()
     except _OfflineError:
         raise UserError(offline) from None
@@ -169,23 +169,22 @@ def _is_offline(error: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def _at_once_where_offline(builder: Any) -> Iterator[None]:
+def _at_once_where_offline() -> Iterator[None]:
     """Let TFDS fail at its first download where there is no network.
 
     By itself it tries each address ten times, with growing pauses. Files that it has downloaded
-    before, or that lie in its manual folder, are used in any case.
+    before, or that lie in its manual folder, never come to this.
     """
     from tensorflow_datasets.core.download import downloader
 
-    def refuse(self: Any, url: str, *args: Any, **kwargs: Any) -> Any:
-        del self, args, kwargs
-        raise _OfflineError(url)
+    download = downloader._Downloader.download
 
-    url = next((url for url in builder.url_infos if url.startswith("http")), None)
-    if url is None or builder.MANUAL_DOWNLOAD_INSTRUCTIONS or _reachable(url):
-        yield
-        return
-    with mock.patch.object(downloader._Downloader, "download", refuse):
+    def probe_and_download(self: Any, url: str, *args: Any, **kwargs: Any) -> Any:
+        if not _reachable(url):
+            raise _OfflineError(url)
+        return download(self, url, *args, **kwargs)
+
+    with mock.patch.object(downloader._Downloader, "download", probe_and_download):
         yield
 
 
@@ -193,6 +192,8 @@ def _reachable(url: str) -> bool:
     """Whether the host answers at all, whatever it says, through the proxies of the environment."""
     import requests
 
+    if not url.startswith("http"):
+        return True
     try:
         requests.head(url, timeout=_PROBE_SECONDS)
     except requests.RequestException:

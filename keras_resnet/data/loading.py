@@ -155,6 +155,8 @@ class Loader:
 
     def _try(self, key: int | bytes, draws: np.ndarray, name: str) -> np.ndarray | None:
         """Load one image by itself; None, and a line in the log, where that fails."""
+        if name in self.skip_log:
+            return None  # in the last epoch, too
         with tf.device("CPU:0"):
             kind = tf.string if isinstance(key, bytes) else tf.int64
             try:

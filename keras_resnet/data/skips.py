@@ -39,6 +39,10 @@ class SkipLog:
         with self._lock:
             return sum(self._totals.values())
 
+    def __contains__(self, name: str) -> bool:
+        with self._lock:
+            return name in self._reasons
+
     def expect(self, split: str, images: int) -> None:
         """Say that a pipeline over `images` images of `split` reports here (again is harmless)."""
         with self._lock:

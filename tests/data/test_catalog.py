@@ -1,0 +1,157 @@
+"""TFDS data sets, prepared in a temporary folder; nothing is downloaded."""
+
+from __future__ import annotations
+
+import time
+
+import corpus
+import numpy as np
+import pytest
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+from keras_resnet.data import catalog, pipeline, records  # noqa: E402
+from keras_resnet.data.sources import open_dataset, validation_split  # noqa: E402
+from keras_resnet.data.views import eval_view, train_view  # noqa: E402
+from keras_resnet.errors import UsageError, UserError  # noqa: E402
+
+ADDRESS = "http://127.0.0.1:9/images.zip"  # the port "discard": nobody answers
+
+
+class OddPhotos(tfds.core.GeneratorBasedBuilder):
+    """Photographs of differing sizes in three classes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=["ant", "bee", "cow"]),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(20), "test": self._generate_examples(7)}
+
+    def _generate_examples(self, count=0):
+        for i in range(count):
+            yield i, {"image": np.asarray(corpus.photo(i, (30 + i, 40))), "label": i % 3}
+
+
+class OddDownload(OddPhotos):
+    """The same, but it must be downloaded."""
+
+    def _split_generators(self, dl_manager):
+        dl_manager.download(ADDRESS)
+        return super()._split_generators(dl_manager)
+
+
+class OddManual(OddPhotos):
+    """The same, but the user must fetch it."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Ask the authors for photos.zip."
+
+    def _split_generators(self, dl_manager):
+        assert (dl_manager.manual_dir / "photos.zip").exists(), "photos.zip is missing"
+        return super()._split_generators(dl_manager)
+
+
+class OddText(OddPhotos):
+    """No images."""
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _generate_examples(self, count=0):
+        yield 0, {"text": "no image"}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("tfds"))
+
+
+@pytest.fixture
+def photos(data_dir):
+    return open_dataset("odd_photos", data_dir=data_dir)
+
+
+def test_a_tfds_name_is_prepared_and_described(photos, data_dir, capsys):
+    assert photos.kind == "tfds" and photos.data_dir == data_dir
+    assert photos.label_names == ("ant", "bee", "cow")
+    assert photos.splits == {"train": 20, "test": 7}
+    assert photos.image_shape is None
+    assert validation_split(photos) == "test"
+    open_dataset("odd_photos/:1.0.0".replace("/", ""), data_dir=data_dir)
+    assert capsys.readouterr().out == ""  # stdout belongs to the commands' answers
+
+
+@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "stream"])
+def test_tfds_images_train_and_evaluate(photos, monkeypatch, in_memory):
+    if not in_memory:
+        monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    view = eval_view("single", 32)
+    batches = list(pipeline.evaluation_batches(photos, "test", view, batch_size=4))
+    index = np.concatenate([b[2] for b in batches])
+    assert index.tolist() == list(range(7))
+    labels = np.bincount(np.concatenate([b[1] for b in batches]))
+    assert labels.tolist() == [3, 2, 2]
+    images, labels = next(
+        iter(pipeline.training_batches(photos, "train", train_view("scale-jitter", 24), batch_size=8, seed=0))
+    )
+    assert images.shape == (8, 24, 24, 3) and int(labels.numpy().max()) <= 2
+
+
+def test_slices_of_tfds_splits(photos):
+    view = eval_view("single", 32)
+
+    def images(split):
+        batches = pipeline.evaluation_batches(photos, split, view, batch_size=50)
+        return np.concatenate([b[0] for b in batches])
+
+    whole = images("train")
+    np.testing.assert_array_equal(images("train[:15]"), whole[:15])
+    np.testing.assert_array_equal(images("train[75%:]"), whole[15:])
+
+
+def test_records_in_order_are_those_that_tfds_reads(photos):
+    contents, labels, names = catalog.read(photos.builder, "train")
+    streamed = catalog.shards(photos.builder, "train").read()
+    assert streamed[0] == contents
+    np.testing.assert_array_equal(streamed[1], labels)
+    assert len(set(names)) == 20 and len(set(streamed[2])) == 20
+
+
+def test_unknown_names_suggest_close_ones(data_dir):
+    with pytest.raises(UsageError, match="did you mean cifar10"):
+        open_dataset("cifra10", data_dir=data_dir)
+    with pytest.raises(UsageError, match="nor digits"):
+        open_dataset("qqqqqqqq", data_dir=data_dir)
+    for name in ("imagenette/no-such-config", "cifar10:99.0.0"):
+        with pytest.raises(UsageError, match="TFDS cannot open"):
+            open_dataset(name, data_dir=data_dir)
+    for path in ("./nowhere", "/no/such/folder", "a/b/c/d"):
+        with pytest.raises(UsageError, match="no folder"):
+            open_dataset(path, data_dir=data_dir)
+
+
+def test_a_data_set_without_labelled_images_is_refused(data_dir):
+    with pytest.raises(UsageError, match="no image with a class label"):
+        open_dataset("odd_text", data_dir=data_dir)
+
+
+def test_without_network_it_says_so_at_once(data_dir):
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"no network to download odd_download.*--data-dir"):
+        open_dataset("odd_download", data_dir=data_dir)
+    assert time.monotonic() - began < 30
+
+
+def test_missing_manual_files_are_asked_for(data_dir):
+    with pytest.raises(UserError, match=r"downloads/manual yourself \(Ask the authors"):
+        open_dataset("odd_manual", data_dir=data_dir)

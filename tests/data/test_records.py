@@ -1,0 +1,218 @@
+"""TFRecord shards: packed, found, read small (in memory) and large (as a stream)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import corpus
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet.data import packing, pipeline, records, tfrecords
+from keras_resnet.data.skips import SkipLog
+from keras_resnet.data.sources import hold_out, open_dataset
+from keras_resnet.data.views import EvalView, TrainView, eval_view, train_view
+from keras_resnet.errors import UsageError, UserError
+
+CLASSES = ("ant", "bee", "cow")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    for split, count in (("train", 12), ("val", 4)):
+        for c, name in enumerate(CLASSES):
+            files = {
+                f"{split}{c}{i}.jpg": corpus.encoded(corpus.photo(9 * c + i, (40 + i, 36)), "JPEG")
+                for i in range(count)
+            }
+            corpus.write(root / split / name, files)
+    return open_dataset(str(root))
+
+
+@pytest.fixture(scope="module")
+def packed_root(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("packed") / "shards"
+    assert packing.pack(folder, root, shards=4) == {"train": 36, "val": 12}
+    return root
+
+
+@pytest.fixture
+def packed(packed_root):
+    return open_dataset(str(packed_root))
+
+
+@pytest.fixture
+def stream(packed, monkeypatch):
+    monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(records, "BUFFER", 8)
+    return packed
+
+
+def test_packing_writes_the_common_layout(packed_root, folder):
+    names = sorted(path.name for path in packed_root.iterdir())
+    assert names == [
+        "dataset.json",
+        *(f"train-{i:05d}-of-00004" for i in range(4)),
+        "val-00000-of-00001",
+    ]
+    texts = set()
+    for record in tf.data.TFRecordDataset(str(packed_root / "train-00002-of-00004")):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        label = features["image/class/label"].int64_list.value[0]
+        text = features["image/class/text"].bytes_list.value[0].decode()
+        assert text == CLASSES[label - 1]
+        name = features["image/filename"].bytes_list.value[0].decode()
+        contents = features["image/encoded"].bytes_list.value[0]
+        assert contents == (Path(folder.root) / "train" / text / name).read_bytes()
+        texts.add(text)
+    assert texts == set(CLASSES)  # shuffled: no shard of one class alone
+
+
+def test_packing_refuses_a_folder_in_use(folder, packed_root):
+    with pytest.raises(UsageError, match="not empty"):
+        packing.pack(folder, packed_root)
+
+
+def test_shards_open_as_they_were_packed(packed, folder):
+    assert packed.kind == "tfrecord"
+    assert packed.label_names == CLASSES
+    assert packed.splits == {"train": 36, "val": 12} == folder.splits
+
+
+@pytest.mark.parametrize("first_label", [0, 1])
+def test_shards_of_others_are_surveyed(tmp_path, first_label):
+    for number in range(2):
+        with tf.io.TFRecordWriter(str(tmp_path / f"validation-{number:05d}-of-00002")) as writer:
+            for label in range(3):
+                feature = {
+                    "image/encoded": packing._bytes(corpus.encoded(corpus.photo(label), "PNG")),
+                    "image/class/label": tf.train.Feature(
+                        int64_list=tf.train.Int64List(value=[label + first_label])
+                    ),
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=feature))
+                writer.write(example.SerializeToString())
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.splits == {"validation": 6} and dataset.label_names == ("0", "1", "2")
+    view = eval_view("single", 32)
+    (batch,) = pipeline.evaluation_batches(dataset, "validation", view, batch_size=8)
+    assert batch[1].numpy().tolist() == [0, 1, 2] * 2
+
+
+def test_digits_pack_to_the_same_pixels(tmp_path):
+    digits = open_dataset("digits")
+    packing.pack(digits, tmp_path / "digits", shards=1)
+    again = open_dataset(str(tmp_path / "digits"))
+    assert again.image_shape == (32, 32, 3)
+    view = eval_view("single", 32)
+
+    def sums(dataset):  # of each image; packing shuffles
+        (batch,) = pipeline.evaluation_batches(dataset, "val", view, batch_size=300)
+        return np.sort(np.sum(batch[0], (1, 2, 3), int))
+
+    np.testing.assert_array_equal(sums(digits), sums(again))
+
+
+def seen(dataset, view=None, split="val", **options):
+    batches = pipeline.evaluation_batches(
+        dataset, split, view or EvalView("single", 32, 33), **({"batch_size": 5} | options)
+    )
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def test_stream_and_memory_evaluate_alike(packed, stream, packed_root, monkeypatch):
+    from_stream = seen(stream)
+    assert from_stream[2].tolist() == list(range(12))
+    parts = [seen(stream, batch_size=6, worker=w, workers=2) for w in range(2)]
+    monkeypatch.undo()
+    for a, b in zip(from_stream, seen(open_dataset(str(packed_root))), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert sorted(np.concatenate([part[2] for part in parts]).tolist()) == list(range(12))
+    ten = seen(stream, EvalView("10-crop", 32, 33))
+    np.testing.assert_array_equal(ten[1], from_stream[1])
+
+
+def test_whole_images_of_a_stream(stream):
+    images = list(pipeline.evaluation_images(stream, "val"))
+    assert [int(i) for _, _, i in images] == list(range(12))
+    assert {image.shape[0] for image, _, _ in images} == {36}
+
+
+@pytest.mark.parametrize(
+    "view", [train_view("scale-jitter", 24), TrainView("pad-crop", 24)], ids=["jitter", "pad"]
+)
+def test_a_streams_steps_are_reached_directly_and_shared(stream, view):
+    def batches(count, **options):
+        found = pipeline.training_batches(stream, "train", view, batch_size=8, seed=1, **options)
+        return [tuple(t.numpy() for t in batch) for batch in found.take(count)]
+
+    every = batches(11)  # 4 steps an epoch
+    for a, b in zip(every[9], batches(1, start_step=9)[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    halves = [batches(2, worker=w, workers=2) for w in range(2)]
+    for step in range(2):
+        for a, b in zip(every[step], zip(*(h[step] for h in halves), strict=True), strict=True):
+            np.testing.assert_array_equal(a, np.concatenate(b))
+
+
+def test_a_streams_epoch_shows_each_image_once(stream):
+    shards = stream.shards["train"]
+    orders = [
+        [name for _, _, name in shards.shuffled(tf.constant([3, epoch], tf.int64)).as_numpy_iterator()]
+        for epoch in (0, 0, 1)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+    assert len(set(orders[0])) == 36 and set(orders[0]) == set(orders[2])
+
+
+@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "stream"])
+def test_broken_images_in_shards_are_named_and_replaced(tmp_path, monkeypatch, in_memory):
+    for level, name in ((0, "black"), (255, "white")):
+        image = corpus.Image.new("RGB", (8, 8), (level,) * 3)
+        files = {f"{i}.png": corpus.encoded(image, "PNG") for i in range(6)}
+        corpus.write(tmp_path / "in" / "train" / name, files | {f"bad-{name}.jpg": b"not an image"})
+    packing.pack(open_dataset(str(tmp_path / "in")), tmp_path / "out", shards=2)
+    dataset = open_dataset(str(tmp_path / "out"))
+    if not in_memory:
+        monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    log = SkipLog(limit=0.5)
+    view = train_view("random-resized-crop", 8)
+    batches = pipeline.training_batches(dataset, "train", view, batch_size=14, seed=0, skip_log=log)
+    for images, labels in batches.take(2):
+        np.testing.assert_array_equal(images[:, 0, 0, 0] == 255, labels == 1)
+    assert len(log.names) == 2
+    assert all(name.startswith("train-0") and "bad-" in name for name in log.names)
+    assert seen(dataset, eval_view("single", 8), "train", skip_log=log)[2].size == 12
+
+
+def test_slices_select_the_same_records_everywhere(packed, stream):
+    view = eval_view("single", 32)
+    whole = seen(stream, view, "train")
+    part = seen(stream, view, "train[10:-5]")
+    np.testing.assert_array_equal(part[0], whole[0][10:-5])
+    assert part[2].tolist() == list(range(21))
+    with pytest.raises(UsageError, match="slices"):
+        seen(hold_out(replace(stream, splits={"train": 36}), images=6), view, "train")
+
+
+def test_damaged_shards_are_refused(packed_root, tmp_path):
+    (tmp_path / "a").mkdir()
+    for path in packed_root.iterdir():
+        (tmp_path / "a" / path.name).write_bytes(path.read_bytes())
+    shard = tmp_path / "a" / "train-00001-of-00004"
+    whole = shard.read_bytes()
+    assert records.count_records(str(shard)) == 9
+    shard.write_bytes(whole[:-10])
+    with pytest.raises(UserError, match="damaged"):
+        seen(open_dataset(str(tmp_path / "a")), split="train")
+    with pytest.raises(UserError, match="ends within a record"):
+        records.count_records(str(shard))
+    shard.unlink()
+    with pytest.raises(UserError, match="lacks shard 00001 of 00004"):
+        open_dataset(str(tmp_path / "a"))
+    description = json.loads((tmp_path / "a" / tfrecords.DESCRIPTION).read_text())
+    assert description["first_label"] == 1

@@ -1,0 +1,155 @@
+"""Training and evaluation on a folder of which a third cannot be read."""
+
+from __future__ import annotations
+
+import csv
+
+import corpus
+import numpy as np
+import pytest
+
+from keras_resnet.data import pipeline
+from keras_resnet.data.skips import SkipLog
+from keras_resnet.data.sources import open_dataset
+from keras_resnet.data.views import EvalView, TrainView, train_view
+from keras_resnet.errors import UserError
+
+PAD_CROP = TrainView("pad-crop", 24)
+JITTER = train_view("scale-jitter", 24, color=True)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """200 odd files in two classes, bombs included; their names tell which are unreadable."""
+    root = tmp_path_factory.mktemp("odd")
+    for c, name in enumerate(("a", "b")):
+        for seed in range(3):
+            folder = root / "train" / name / f"nested{seed}"
+            corpus.write(folder, corpus.readable(10 * c + seed))
+            bad = corpus.unreadable(10 * c + seed)
+            corpus.write(folder, {f"bad-{key}": contents for key, contents in bad.items()})
+        corpus.write(root / "train" / name, {"bad-bomb.png": corpus.bomb()})
+        # The last file of all is unreadable: its stand-in is the first one.
+        corpus.write(root / "train" / name, {"zz-bad.jpg": b"not an image"})
+    return root
+
+
+@pytest.fixture
+def odd(root):
+    dataset = open_dataset(str(root))
+    assert 200 <= dataset.splits["train"] <= 300
+    return dataset
+
+
+def bad_names(dataset):
+    return {path for path in dataset.listings["train"].paths if "bad" in path.rsplit("/", 1)[1]}
+
+
+@pytest.mark.parametrize(
+    ("view", "in_memory"),
+    [(PAD_CROP, True), (PAD_CROP, False), (JITTER, False)],
+    ids=["memory", "files", "windows"],
+)
+def test_training_never_stops_and_keeps_its_order(odd, monkeypatch, view, in_memory):
+    if not in_memory:
+        monkeypatch.setattr("keras_resnet.data.memory.LIMIT_BYTES", 0)
+    log = SkipLog(limit=0.9)
+    settings = {"batch_size": 16, "seed": 0, "skip_log": log}
+    steps = pipeline.steps_per_epoch(odd, "train", 16) + 3
+    batches = list(pipeline.training_batches(odd, "train", view, **settings).take(steps))
+    assert len(batches) == steps
+    assert all(images.shape == (16, 24, 24, 3) for images, _ in batches)
+    # An epoch leaves out a few images, which may be unreadable.
+    assert set(log.names) <= bad_names(odd) and len(log.names) > 0.9 * len(bad_names(odd))
+    direct = pipeline.training_batches(odd, "train", view, start_step=steps - 1, **settings)
+    for a, b in zip(batches[-1], next(iter(direct)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "files"])
+def test_a_stand_in_brings_its_own_label(tmp_path, monkeypatch, in_memory):
+    if not in_memory:
+        monkeypatch.setattr("keras_resnet.data.memory.LIMIT_BYTES", 0)
+    for level, name in ((0, "black"), (255, "white")):
+        image = corpus.Image.new("RGB", (8, 8), (level,) * 3)
+        files = {f"{i}.png": corpus.encoded(image, "PNG") for i in range(4)}
+        corpus.write(tmp_path / "train" / name, files | {"9.png": b"broken", "8.png": b"broken"})
+    dataset = open_dataset(str(tmp_path))
+    view = TrainView("center", 8)
+    batches = pipeline.training_batches(dataset, "train", view, batch_size=12, seed=0, skip_log=SkipLog(1))
+    for images, labels in batches.take(3):
+        np.testing.assert_array_equal(images[:, 0, 0, 0] == 255, labels == 1)
+        assert sorted(labels.numpy().tolist()) == [0] * 6 + [1] * 6
+
+
+@pytest.mark.parametrize("name", ["single", "10-crop"])
+@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "files"])
+def test_evaluation_leaves_out_and_names_what_it_cannot_read(odd, monkeypatch, name, in_memory):
+    if not in_memory:
+        monkeypatch.setattr("keras_resnet.data.memory.LIMIT_BYTES", 0)
+    log = SkipLog(limit=0.9)
+    view = EvalView(name, 24, 24)
+    batches = list(pipeline.evaluation_batches(odd, "train", view, batch_size=16, skip_log=log))
+    index = np.concatenate([b[2] for b in batches])
+    paths = odd.listings["train"].paths
+    assert set(log.names) == bad_names(odd)
+    assert [paths[i] for i in index] == [path for path in paths if path not in bad_names(odd)]
+    np.testing.assert_array_equal(
+        np.concatenate([b[1] for b in batches]), odd.listings["train"].labels[index]
+    )
+    assert {len(b[1]) for b in batches[:-1]} == {16}
+
+
+def test_whole_images_are_skipped_too(odd):
+    log = SkipLog(limit=0.9)
+    assert len(list(pipeline.evaluation_images(odd, "train", skip_log=log))) == odd.splits["train"] - len(
+        bad_names(odd)
+    )
+    assert set(log.names) == bad_names(odd)
+
+
+def test_too_many_stop_the_run_with_one_line(odd, monkeypatch):
+    view = PAD_CROP
+    with pytest.raises(UserError, match=r"124 of 268 images are unreadable.*than the accepted 5%"):
+        pipeline.training_batches(odd, "train", view, batch_size=8, seed=0)
+    odd.memory.clear()
+    monkeypatch.setattr("keras_resnet.data.memory.LIMIT_BYTES", 0)
+    log = SkipLog()
+    batches = pipeline.training_batches(odd, "train", view, batch_size=8, seed=0, skip_log=log)
+    with pytest.raises(UserError, match="more than the accepted 5%"):
+        for _ in batches.take(40):
+            log.check()
+
+
+def test_nothing_readable_at_all(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        corpus.write(tmp_path / "train" / name, {"1.jpg": b"no", "2.jpg": b"", "3.png": b"x"})
+    dataset = open_dataset(str(tmp_path))
+    log = SkipLog(limit=1.0)
+    with pytest.raises(UserError, match="none of the 6 images"):
+        pipeline.training_batches(dataset, "train", PAD_CROP, batch_size=2, seed=0, skip_log=log)
+    monkeypatch.setattr("keras_resnet.data.memory.LIMIT_BYTES", 0)
+    log = SkipLog()
+    batches = pipeline.training_batches(dataset, "train", PAD_CROP, batch_size=2, seed=0, skip_log=log)
+    with pytest.raises(UserError, match="unreadable"), log.watch():
+        list(batches.take(1))
+    view = EvalView("10-crop", 24, 24)
+    assert list(pipeline.evaluation_batches(dataset, "train", view, batch_size=4, skip_log=log)) == []
+
+
+def test_the_log_names_each_once(tmp_path):
+    log = SkipLog(limit=0.5)
+    log.expect("train", 4)
+    for name in ("b.jpg", "a,b.jpg", "b.jpg"):
+        log.add(name)
+    log.check()
+    log.write(tmp_path / "skipped.csv")
+    with (tmp_path / "skipped.csv").open(encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [
+            ["name", "reason"],
+            ["b.jpg", "unreadable"],
+            ["a,b.jpg", "unreadable"],
+        ]
+    log.add("c.jpg")
+    with pytest.raises(UserError, match="3 of 4 images"):
+        log.check()
