@@ -56,13 +56,17 @@ def inspect_command(
     if as_json:
         echo_json(found)
         return
-    for key, value in found.items():
-        if not isinstance(value, dict):
-            click.echo(f"{key}: {value}")
-    for key, value in found.items():
-        if isinstance(value, dict):
-            click.echo(f"{key}:")
-            echo_table(list(value.items()), ("", ""))
+    click.echo(f"{found['name']} ({found['kind']}), {found['classes']} classes")
+    for split, facts in found["splits"].items():
+        sizes = ", ".join(
+            f"{which} {facts[which][0]}×{facts[which][1]}" for which in ("smallest", "median", "largest")
+        )
+        click.echo(f"{split}: {facts['images']:,} images; of {facts['looked_at']:,} looked at: {sizes}")
+        for broken in facts["broken"]:
+            click.echo(f"  unreadable: {broken}")
+    per_class = {split: facts["per_class"] for split, facts in found["splits"].items() if facts["per_class"]}
+    rows = [(name, *(counts[name] for counts in per_class.values())) for name in found["label_names"]]
+    echo_table(rows, ("class", *per_class))
 
 
 @data.command("pack")
@@ -79,8 +83,8 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
       keras-resnet data pack path/to/folders shards/ --shards 128
     """
     start_tensorflow()
+    from keras_resnet.data.packing import pack
     from keras_resnet.data.sources import open_dataset
-    from keras_resnet.data.tfrecords import pack
 
     pack(open_dataset(dataset, data_dir=data_dir), output, shards=shards, workers=workers)
     click.echo(output)

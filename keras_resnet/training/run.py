@@ -14,11 +14,13 @@ import tensorflow as tf
 
 from keras_resnet.backbone import freeze
 from keras_resnet.builders import build_model
+from keras_resnet.data.mixing import mix, wants_mixing
 from keras_resnet.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, validation_split
 from keras_resnet.data.statistics import Statistics, compute_statistics
 from keras_resnet.errors import UsageError, UserError
+from keras_resnet.layers import require_tensorflow
 from keras_resnet.recipes import Normalization
 from keras_resnet.saving import RUN_MODEL, ModelInfo, save_model
 from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint, locked
@@ -87,6 +89,7 @@ def train(
         UserError: bad data, a folder of another run, a full disk, a diverging loss: one line each.
         Interrupted: SIGINT or SIGTERM came; everything is saved and the same call goes on.
     """
+    require_tensorflow("training")
     workdir = Path(workdir)
     strategy = strategy or make_strategy(settings.devices)
     chief = workers_of(strategy)[0] == 0
@@ -263,12 +266,12 @@ class _Run:
         return distribute(self.strategy, share, self.settings.recipe.batch_size)
 
     def _training_share(self, start_step: int, worker: int, workers: int) -> tf.data.Dataset:
-        view = train_view(self.settings, self.dataset)
-        return training_batches(
+        recipe, view = self.settings.recipe, train_view(self.settings, self.dataset)
+        batches = training_batches(
             self.dataset,
             "train",
             view,
-            batch_size=self.settings.recipe.batch_size,
+            batch_size=recipe.batch_size,
             seed=self.settings.seed,
             start_step=start_step,
             worker=worker,
@@ -277,6 +280,9 @@ class _Run:
             statistics=self.statistics,
             skip_log=self.skips,
         )
+        if wants_mixing(recipe):
+            batches = mix(batches, recipe, self.dataset.classes, self.settings.seed + start_step)
+        return batches
 
     def _validation_batches(self) -> Any:
         view = eval_view(self.settings, self.dataset)
