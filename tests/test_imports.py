@@ -9,26 +9,26 @@ import pytest
 
 import keras_resnet
 
-LAYERS = """
-errors quiet registration imagenet
-architectures pages
-recipes
-layers
-scanned
-builders backbone
-saving
-weights
-applications
-loading
-data
-training
-evaluation
-export
-serving
-paper
-report
-cli
-""".split("\n")
+LAYERS = (
+    "errors quiet registration imagenet",
+    "architectures pages",
+    "recipes",
+    "layers",
+    "scanned",
+    "builders backbone",
+    "saving",
+    "weights",
+    "applications",
+    "loading",
+    "data",
+    "training",
+    "evaluation",
+    "export",
+    "serving",
+    "paper",
+    "report",
+    "cli",
+)
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 PACKAGE = Path(keras_resnet.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")

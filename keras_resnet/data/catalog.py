@@ -34,11 +34,11 @@ def open_builder(name: str, data_dir: str | None) -> Any:
         UserError: it cannot be prepared: no network, manual files missing, disk full.
     """
     builder = _find(name, data_dir)
+    image_and_label(builder)  # before anything is downloaded
     if not builder.is_prepared():
         _prepare(name, builder)
     if not builder.info.splits:
         raise UserError(f"TFDS data set {name} has no splits in {builder.data_path}")
-    image_and_label(builder)
     return builder
 
 

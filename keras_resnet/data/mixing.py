@@ -48,12 +48,14 @@ def mix(batches: tf.data.Dataset, recipe: Recipe, classes: int, seed: int) -> tf
     cutmix = keras_cv.layers.CutMix(alpha=recipe.cutmix, seed=seed) if recipe.cutmix else None
 
     def mixed_up(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        assert mixup is not None
         element = mixup({"images": images, "labels": targets}, training=True)
         return element["images"], element["labels"]
 
     def cut_and_mixed(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # keras-cv 0.9 weighs labels by the box before it is clipped to the image, which can be off by
         # half. A plane with each image's number goes along and tells what share it really kept.
+        assert cutmix is not None
         own = tf.range(tf.shape(images)[0], dtype=tf.float32)[:, None, None, None]
         plane = tf.zeros_like(images[..., :1]) + own
         element = {"images": tf.concat([images, plane], -1), "labels": targets}
