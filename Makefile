@@ -16,11 +16,11 @@ DEMO_FLAGS ?=
 	@touch $@
 
 .venv/.test: .venv/bin/pip pyproject.toml setup.py
-	$(BIN)/pip install --quiet --editable '.[dev,serve]'
+	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@ .venv/.demo
 
 .venv/.peers: .venv/.test
-	$(BIN)/pip install --quiet --editable '.[dev,serve,convert,peers]'
+	$(BIN)/pip install --quiet --editable '.[dev,convert,peers]'
 	@touch $@
 
 demo: .venv/.demo  ## train, evaluate, export and predict on the digits that scikit-learn ships

@@ -26,7 +26,12 @@ from keras_resnet.cli.common import command, echo_json, json_option, start_tenso
     show_default=True,
     help="bfloat16 for SavedModels, float16 and int8 for LiteRT.",
 )
-@click.option("--images", multiple=True, metavar="FILE", help="For the parity check (and int8 calibration).")
+@click.option(
+    "--images",
+    multiple=True,
+    metavar="PATH",
+    help="Files or folders for the parity check and for int8 calibration.",
+)
 @click.option("--ten-crop", is_flag=True, help="Add the endpoint classify_10_crop.")
 @json_option
 def export(
@@ -62,6 +67,8 @@ def export(
         f"same top class on {100 * result.top1_agreement:.1f} % of {result.images} images, "
         f"largest difference of a probability {result.max_difference:.2g}"
     )
+    if result.model_error is not None:
+        click.echo(f"top-1 error {result.export_error:.2f} % instead of {result.model_error:.2f} %")
 
 
 @command()
