@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# setuptools warns of every editable installation.
+PIP_INSTALL = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet
 DEMO_FLAGS ?=
 
 .PHONY: demo test test-peers lint bench clean
@@ -9,18 +11,18 @@ DEMO_FLAGS ?=
 .venv/bin/pip:
 	@test -n "$(PYTHON)" || { echo "keras-resnet needs Python 3.11 or 3.12; name one with make PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
+	$(PIP_INSTALL) --upgrade pip
 
 .venv/.demo: .venv/bin/pip pyproject.toml setup.py
-	$(BIN)/pip install --quiet --editable .
+	$(PIP_INSTALL) --editable .
 	@touch $@
 
 .venv/.test: .venv/bin/pip pyproject.toml setup.py
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ .venv/.demo
 
 .venv/.peers: .venv/.test
-	$(BIN)/pip install --quiet --editable '.[dev,convert,peers]'
+	$(PIP_INSTALL) --editable '.[dev,convert,peers]'
 	@touch $@
 
 demo: .venv/.demo  ## train, evaluate, export and predict on the digits that scikit-learn ships
