@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import tarfile
+
+import corpus
+import numpy as np
+import pytest
+
+from keras_resnet.data import pipeline
+from keras_resnet.data.digits import SPLITS, digits_arrays, stratified_parts
+from keras_resnet.data.slices import split_name, split_range
+from keras_resnet.data.sources import hold_out, open_dataset, validation_split
+from keras_resnet.data.views import eval_view
+from keras_resnet.errors import UsageError, UserError
+
+PNG = corpus.encoded(corpus.photo(0, (8, 8)), "PNG")
+
+
+def make(root, *paths):
+    for path in paths:
+        corpus.write((root / path).parent, {path.rsplit("/", 1)[-1]: PNG})
+    return str(root)
+
+
+def test_digits_are_split_once_and_for_all():
+    digits = open_dataset("digits")
+    assert digits.splits == {"train": 1197, "val": 300, "test": 300}
+    assert digits.classes == 10 and digits.image_shape == (32, 32, 3)
+    assert validation_split(digits) == "val"
+    # These sums change only if the split, the scaling or the enlargement does.
+    sums = {split: int(np.sum(digits_arrays(split)[0], dtype=np.int64)) for split in SPLITS}
+    assert sums == {"train": 286071504, "val": 72018036, "test": 72010332}
+    for split in SPLITS:
+        assert np.ptp(np.bincount(digits_arrays(split)[1])) <= max(2, SPLITS[split] // 100)
+
+
+def test_parts_are_disjoint_and_keep_the_shares():
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    parts = stratified_parts(labels, (50, 20), seed=3)
+    assert [np.bincount(labels[part]).tolist() for part in parts] == [[30, 15, 5], [12, 6, 2]]
+    assert not set(parts[0]) & set(parts[1])
+    np.testing.assert_array_equal(parts[0], stratified_parts(labels, (50, 20), seed=3)[0])
+
+
+def test_class_folders_are_found_sorted_nested_linked_and_in_any_case(tmp_path):
+    root = make(
+        tmp_path / "set",
+        "train/b/1.jpg",
+        "train/b/deep/er/2.JPEG",
+        "train/a/x.PNG",
+        "train/a/notes.txt",
+        "train/a/.hidden.png",
+        "val/a/1.bmp",
+        "val/b/1.Gif",
+        "outside/3.png",
+    )
+    (tmp_path / "set" / "train" / "a" / "link").symlink_to(tmp_path / "set" / "outside")
+    (tmp_path / "set" / "train" / "a" / "ring").symlink_to(tmp_path / "set" / "train" / "a")
+    (tmp_path / "set" / "val" / "a" / "4.png").symlink_to(tmp_path / "set" / "outside" / "3.png")
+    dataset = open_dataset(root)
+    assert dataset.label_names == ("a", "b")
+    assert dataset.splits == {"train": 4, "val": 3}
+    assert dataset.listings["train"].labels.tolist() == [0, 0, 1, 1]
+    assert dataset.image_shape == (8, 8, 3)
+    assert validation_split(dataset) == "val"
+
+
+def test_a_folder_of_classes_alone_is_one_split(tmp_path):
+    dataset = open_dataset(make(tmp_path, "cat/1.png", "dog/1.png"))
+    assert dataset.splits == {"all": 2}
+    with pytest.raises(UserError, match="nothing to validate on"):
+        validation_split(dataset)
+
+
+def test_images_of_differing_sizes_have_no_common_shape(tmp_path):
+    root = make(tmp_path, "train/a/1.png", "train/b/1.png")
+    corpus.write(tmp_path / "train" / "b", {"2.png": corpus.encoded(corpus.photo(0, (9, 8)), "PNG")})
+    assert open_dataset(root).image_shape is None
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["readme.txt"], "has no train/, val/ or test/ folder and has no class folders"),
+        (["train/1.png", "test/a/1.png"], r"train has no class folders"),
+        (["train/a/1.png", "train/b/readme.txt"], r"class folder .*b holds no image"),
+        (["train/a/1.png", "train/b/1.png", "test/a/1.png"], r"2 classes, test/ has 1 \(b only in train/\)"),
+        (["train/a/1.png", "test/c/1.png"], r"a only in train/; c only in test/"),
+    ],
+)
+def test_folders_that_are_no_data_set_say_why(tmp_path, paths, message):
+    with pytest.raises(UserError, match=message) as caught:
+        open_dataset(make(tmp_path, *paths))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("train", (0, 200)),
+        ("train[:45]", (0, 45)),
+        ("train[-10:]", (190, 200)),
+        ("train[10%:25%]", (20, 50)),
+        ("train[-5%:]", (190, 200)),
+        ("train[150:999]", (150, 200)),
+    ],
+)
+def test_slices(split, expected):
+    assert split_name(split) == "train"
+    assert split_range(split, 200) == expected
+
+
+@pytest.mark.parametrize("split", ["train[5:5]", "train[300:]", "train[1]", "train[a:b]", "train["])
+def test_slices_that_select_nothing_or_make_no_sense(split):
+    with pytest.raises(UsageError):
+        split_range(split, 200)
+
+
+def test_slices_of_digits_are_those_images():
+    digits = open_dataset("digits")
+    assert digits.images("train[:10%]") == 120
+    view = eval_view("single", 32)
+    (batch,) = pipeline.evaluation_batches(digits, "val[50:60]", view, batch_size=20)
+    np.testing.assert_array_equal(batch[0], digits_arrays("val")[0][50:60])
+    with pytest.raises(UsageError, match="has no split 'dev': it has train, val, test"):
+        digits.images("dev")
+
+
+def test_holding_out_checks_its_number(tmp_path):
+    dataset = open_dataset(make(tmp_path, *(f"train/{c}/{i}.png" for c in "ab" for i in range(4))))
+    assert hold_out(dataset, images=2).splits == {"train": 6, "val": 2}
+    for images in (0, 1, 8, 9):
+        with pytest.raises(UsageError, match="between 2"):
+            hold_out(dataset, images=images)
+
+
+def test_cifar_jpegs_of_the_shared_data(shared, tmp_path):
+    """2 × 30 of the real files: the folder's layout, and the labels that go with the pixels."""
+    archive = shared / "cifar10-jpeg.tar.gz"
+    if not archive.is_file():
+        pytest.skip("needs cifar10-jpeg.tar.gz beside the repository")
+    with tarfile.open(archive) as tar:
+        wanted = {
+            f"{s}/{c}/{i:04d}.jpg"
+            for s in ("train", "test")
+            for c in ("cat", "dog", "ship")
+            for i in range(10)
+        }
+        for member in tar:
+            if member.name in wanted:
+                data = tar.extractfile(member).read()
+                corpus.write((tmp_path / member.name).parent, {member.name.rsplit("/", 1)[1]: data})
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.label_names == ("cat", "dog", "ship") and dataset.image_shape == (32, 32, 3)
+    (batch,) = pipeline.evaluation_batches(dataset, "test", eval_view("single", 32), batch_size=30)
+    for image, label, index in zip(*batch, strict=True):
+        path = dataset.listings["test"].paths[int(index)]
+        assert f"/{dataset.label_names[int(label)]}/" in path
+        np.testing.assert_array_equal(image, corpus.Image.open(path))
