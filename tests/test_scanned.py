@@ -16,7 +16,7 @@ tf = pytest.importorskip("tensorflow")
 KINDS = ["basic", "plain", "bottleneck", "option C"]
 
 
-def small(kind: str, blocks: int = 4):
+def small(kind: str, blocks: int = 3):
     name, shortcut = {
         "basic": ("resnet20", "A"),
         "plain": ("plain20", None),
@@ -78,7 +78,7 @@ def test_a_scanned_network_trains_as_the_unrolled_one(kind, batch):
     """Loss, every gradient and every moving average agree."""
     (loss, gradients, state), (loss2, gradients2, state2) = (train_step(m, *batch) for m in twins(kind))
     assert loss == pytest.approx(loss2, rel=1e-5)
-    assert gradients.keys() == gradients2.keys() and len(gradients) > 50
+    assert gradients.keys() == gradients2.keys() and len(gradients) > 40
     for name, gradient in gradients2.items():
         tolerance = 1e-3 * np.abs(gradient).max() + 1e-6
         np.testing.assert_allclose(gradients[name], gradient, atol=tolerance, err_msg=name)

@@ -51,6 +51,8 @@ def test_resnet50_from_a_file(resnet50, kind, tmp_path):
     images = pixels(2, 64)
     ours = keras_resnet.ResNet50(weights=path, classes=12, classifier_activation=None)
     assert_equal_logits(ours(images), resnet50(caffe(images)))
+    if kind == "h5":
+        return
     imported = keras_resnet.load(import_weights(path, "resnet50", output=tmp_path / "model.keras"))
     np.testing.assert_allclose(imported(images), keras.ops.softmax(ours(images)), rtol=1e-4, atol=1e-6)
     # Without the classifier, the same feature map.
