@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def packed_root(folder, tmp_path_factory):
     root = tmp_path_factory.mktemp("packed") / "shards"
-    assert packing.pack(folder, root, shards=4) == {"train": 36, "val": 12}
+    packing.pack(folder, root, shards=4)
     return root
 
 
@@ -89,7 +89,7 @@ def test_shards_of_others_are_surveyed(tmp_path, first_label):
         with tf.io.TFRecordWriter(str(tmp_path / f"validation-{number:05d}-of-00002")) as writer:
             for label in range(3):
                 feature = {
-                    "image/encoded": packing._bytes(corpus.encoded(corpus.photo(label), "PNG")),
+                    "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png(label)])),
                     "image/class/label": tf.train.Feature(
                         int64_list=tf.train.Int64List(value=[label + first_label])
                     ),
@@ -115,6 +115,10 @@ def test_digits_pack_to_the_same_pixels(tmp_path):
         return np.sort(np.sum(batch[0], (1, 2, 3), int))
 
     np.testing.assert_array_equal(sums(digits), sums(again))
+
+
+def png(seed):
+    return corpus.encoded(corpus.photo(seed), "PNG")
 
 
 def seen(dataset, view=None, split="val", **options):
