@@ -106,7 +106,7 @@ def export_model(
     with place as (temporary, publish):
         run = _write(format, precision, saved, network, examples, ten_crop, temporary)
         result = parity.check(
-            reference_function(saved.model, network),
+            reference_function(saved),
             run,
             examples,
             precision,
@@ -201,10 +201,11 @@ def folded_network(saved: SavedModel) -> FoldedNetwork:
     return network
 
 
-def reference_function(model: keras.Model, network: FoldedNetwork) -> Callable[[np.ndarray], np.ndarray]:
+def reference_function(saved: SavedModel) -> Callable[[np.ndarray], np.ndarray]:
     """The Keras model in float32, images → probabilities: what an export is compared with."""
+    model = saved.model
     if any(layer.compute_dtype != "float32" for layer in model.layers):
-        model = _in_float32(model, network)
+        model = _in_float32(saved)
     activation = model.layers[-1].get_config().get("activation")
 
     def probabilities(images: np.ndarray) -> np.ndarray:
@@ -214,18 +215,20 @@ def reference_function(model: keras.Model, network: FoldedNetwork) -> Callable[[
     return probabilities
 
 
-def _in_float32(model: keras.Model, network: FoldedNetwork) -> keras.Model:
+def _in_float32(saved: SavedModel) -> keras.Model:
     from keras_resnet.builders import build_model
 
+    model, state = saved.model, get_state(saved.model)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
         clone = build_model(
-            network.architecture,
+            saved.info.architecture,
             input_shape=model.input_shape[1:],
-            classes=network.classes,
-            mean=network.mean,
-            std=network.std,
+            classes=model.output_shape[-1],
+            classifier_activation=model.layers[-1].get_config().get("activation"),
+            mean=state.get("normalization/mean"),
+            std=state.get("normalization/std"),
             scanned=any(isinstance(layer, ScannedBlocks) for layer in model.layers),
         )
     finally:

@@ -28,7 +28,9 @@ class FoldedLayer:
 class FoldedNetwork:
     """An architecture and its float32 constants, by the names that `Architecture.convs` gives.
 
-    `mean` and `std` are what the input is normalised with, [3] or [H, W, 3], or None.
+    `mean` ([3] or [H, W, 3]) is subtracted from the input; `std` [H, W, 3] divides it then, where it
+    differs by pixel: one by channel is folded into the first convolution. Either may be None. (The mean is
+    not folded: the padding behind it is of zeros, not of the mean.)
     """
 
     architecture: Architecture
@@ -52,7 +54,11 @@ def fold(
             not finite.
     """
     names = {name.split("/")[0] for name in state}
-    layers = {}
+    layers: dict[str, FoldedLayer] = {}
+    input_mean, input_std = (
+        np.asarray(state[name], np.float32) if (name := f"normalization/{part}") in state else None
+        for part in ("mean", "std")
+    )
     for conv in architecture.convs():
         if conv.name not in names:
             raise UserError(
@@ -70,12 +76,12 @@ def fold(
             )
             scale = gamma / np.sqrt(variance + epsilon)
             kernel, bias = kernel * scale, beta - mean * scale
+        if not layers and input_std is not None and input_std.ndim == 1:
+            kernel, input_std = kernel / input_std.astype(np.float64)[:, np.newaxis], None
         if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
             raise UserError(f"the weights of {conv.name} are not finite: its training diverged")
         layers[conv.name] = FoldedLayer(kernel.astype(np.float32), bias.astype(np.float32))
-    return FoldedNetwork(
-        architecture, layers, state.get("normalization/mean"), state.get("normalization/std")
-    )
+    return FoldedNetwork(architecture, layers, input_mean, input_std)
 
 
 def batch_norm_of(conv: str) -> str:

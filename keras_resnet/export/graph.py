@@ -1,14 +1,14 @@
 """A folded network as a plain TensorFlow graph of constants: what TensorFlow's CPU fusion likes best.
 
 Each layer is conv → bias → (+ shortcut) → ReLU on constant weights, which TensorFlow's graph optimiser turns
-into one fused oneDNN kernel. What it takes for that, as of TensorFlow 2.21:
+into one fused oneDNN kernel. What it takes for that, as of TensorFlow 2.21 (docs/serving.md has the numbers):
 
 - the sum must be an AddN: a plain Add is fused only where the optimiser can prove that nothing broadcasts,
   which it cannot behind a strided convolution;
 - strided layers are padded by an operation of their own, which fuses too; explicit padding of the
-  convolution itself does not (ResNet-50 in float32, one image: 46 ms instead of 29), and explicit padding
-  of the pooling leaves oneDNN (a batch of 16 in bfloat16: 172 ms instead of 133);
-- the identity of option A is subsampled by a 1×1 pooling: a strided slice of bfloat16 is slow.
+  convolution itself does not, and explicit padding of the pooling leaves oneDNN;
+- the identity of option A is subsampled by a 1×1 pooling: a strided slice of bfloat16 is slow;
+- the mean is subtracted row by row: three numbers broadcast over millions of pixels take twice as long.
 """
 
 from __future__ import annotations
@@ -38,54 +38,78 @@ class Outputs:
     heatmap: tf.Tensor | None
 
 
-def forward(
-    network: FoldedNetwork, images: tf.Tensor, precision: str = "float32", *, addn: bool = True
-) -> Outputs:
-    """The forward pass on `images` [N, H, W, 3], RGB 0…255 of any number type.
+class Forward:
+    """The forward pass; called more than once inside one graph, it shares its constants."""
 
-    `precision` ("float32", "bfloat16") is that of the convolutions' activations and weights; input
-    normalisation, pooled features and classifier are float32. Other formats than TensorFlow's own want
-    their shortcuts added by a plain Add (`addn=False`).
-    """
-    return _Forward(network, tf.as_dtype(precision), addn)(images)
+    def __init__(self, network: FoldedNetwork, precision: str = "float32", *, fused: bool = True):
+        """Prepare it.
 
-
-class _Forward:
-    def __init__(self, network: FoldedNetwork, dtype: tf.DType, addn: bool):
+        Args:
+            network: what to run.
+            precision: of the convolutions' activations and weights, "float32" or "bfloat16"; input
+                normalisation, pooled features and classifier are float32.
+            fused: in the way that TensorFlow fuses best; otherwise in the plainest, for converters.
+        """
         self.network = network
-        self.add = (lambda x, y: tf.raw_ops.AddN(inputs=[x, y])) if addn else tf.add
         self.architecture = network.architecture
-        self.dtype = dtype
+        self.dtype = tf.as_dtype(precision)
+        self.fused = fused
+        self.constants: dict[str, tf.Tensor] = {}
 
-    def __call__(self, images: tf.Tensor) -> Outputs:
+    def __call__(self, images: tf.Tensor, maps: bool = True) -> Outputs:
+        """Run it on `images` [N, H, W, 3], RGB 0…255 of any number type.
+
+        Without `maps`, what no later layer looks at is not computed either: where a stage begins with
+        1×1 convolutions of stride 2, its predecessor's last block computes a quarter of its output.
+        """
         x = tf.cast(self._normalize(tf.cast(images, tf.float32)), self.dtype)
-        maps = {}
         x = self._stem(x)
+        found = {}
+        sampled = False
         for number, stage in enumerate(self.architecture.stages, 1 if self._is_vgg else 2):
-            x = self._vgg_stage(stage, x) if self._is_vgg else self._stage(stage, x)
-            maps[f"C{number}"] = tf.cast(x, tf.float32)
             if self._is_vgg:
+                x = self._vgg_stage(stage, x)
+                found[f"C{number}"] = tf.cast(x, tf.float32)
                 x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            else:
+                sample = not maps and self._followed_by_sampling(stage)
+                x = self._stage(stage, x, sampled, sample)
+                sampled = sample
+                found[f"C{number}"] = tf.cast(x, tf.float32)
         if self._is_vgg:
             x = tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
             features = tf.cast(self._dense(self._dense(x, "fc1"), "fc2"), tf.float32)
         else:
             features = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
         head = self.network.layers["predictions"]
-        kernel = tf.constant(head.kernel)
+        kernel = self._constant("predictions_kernel", head.kernel, tf.float32)
         logits = tf.matmul(features, kernel) + tf.constant(head.bias)
-        heatmap = None if self._is_vgg else _grad_cam(maps[max(maps)], kernel, logits)
-        return Outputs(maps, features, tf.nn.softmax(logits), heatmap)
+        heatmap = None if self._is_vgg else _grad_cam(found[max(found)], kernel, logits)
+        return Outputs(found if maps else {}, features, tf.nn.softmax(logits), heatmap)
 
     @property
     def _is_vgg(self) -> bool:
         return self.architecture.block == "vgg"
 
+    def _followed_by_sampling(self, stage: Stage) -> bool:
+        """Whether all that reads this stage's output reads every second row and column of it."""
+        stages = self.architecture.stages
+        later = stages[stages.index(stage) + 1 :]
+        pointwise = self.architecture.block == "bottleneck" and self.architecture.downsample == "1x1"
+        return pointwise and bool(later) and later[0].stride == 2
+
+    def _constant(self, name: str, values: np.ndarray, dtype: tf.DType) -> tf.Tensor:
+        if name not in self.constants:
+            self.constants[name] = tf.constant(values, dtype, name=name)
+        return self.constants[name]
+
     def _normalize(self, pixels: tf.Tensor) -> tf.Tensor:
-        if self.network.mean is not None:
-            pixels = pixels - tf.constant(self.network.mean)
-        if self.network.std is not None:
-            pixels = pixels * tf.constant((1.0 / self.network.std.astype(np.float64)).astype(np.float32))
+        mean, std = self.network.mean, self.network.std
+        if mean is not None:
+            by_row = mean.ndim == 1 and self.fused
+            pixels = _subtract_by_row(pixels, mean) if by_row else pixels - tf.constant(mean)
+        if std is not None:
+            pixels = pixels * tf.constant((1.0 / std.astype(np.float64)).astype(np.float32))
         return pixels
 
     def _conv(self, x: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
@@ -94,21 +118,23 @@ class _Forward:
         pad = kernel.shape[0] // 2
         if stride > 1 and pad:
             x = tf.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-        constant = tf.constant(kernel, self.dtype, name=f"{name}_kernel")
+        constant = self._constant(f"{name}_kernel", kernel, self.dtype)
         return tf.nn.conv2d(x, constant, stride, "VALID" if stride > 1 else "SAME", name=name)
 
     def _conv_relu(
         self, x: tf.Tensor, name: str, stride: int = 1, shortcut: tf.Tensor | None = None, *biases: str
     ) -> tf.Tensor:
         """Convolution, its bias and those of the layers `biases`, the shortcut, ReLU."""
-        bias = sum(self.network.layers[layer].bias for layer in (name, *biases))
-        x = tf.nn.bias_add(self._conv(x, name, stride), tf.constant(bias, self.dtype, name=f"{name}_bias"))
-        return tf.nn.relu(x if shortcut is None else self.add(x, shortcut))
+        bias = np.sum([self.network.layers[layer].bias for layer in (name, *biases)], axis=0)
+        x = tf.nn.bias_add(self._conv(x, name, stride), self._constant(f"{name}_bias", bias, self.dtype))
+        if shortcut is not None:
+            x = tf.raw_ops.AddN(inputs=[x, shortcut]) if self.fused else x + shortcut
+        return tf.nn.relu(x)
 
     def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
         layer = self.network.layers[name]
-        x = tf.matmul(x, tf.constant(layer.kernel, self.dtype))
-        return tf.nn.relu(tf.nn.bias_add(x, tf.constant(layer.bias, self.dtype)))
+        x = tf.matmul(x, self._constant(f"{name}_kernel", layer.kernel, self.dtype))
+        return tf.nn.relu(tf.nn.bias_add(x, self._constant(f"{name}_bias", layer.bias, self.dtype)))
 
     def _stem(self, x: tf.Tensor) -> tf.Tensor:
         if self._is_vgg:
@@ -124,15 +150,16 @@ class _Forward:
             x = self._conv_relu(x, f"{stage.name}_conv{index}")
         return x
 
-    def _stage(self, stage: Stage, x: tf.Tensor) -> tf.Tensor:
+    def _stage(self, stage: Stage, x: tf.Tensor, sampled: bool, sample: bool) -> tf.Tensor:
+        """One stage; `sampled`: its stride has been taken already, `sample`: take that of the next one."""
         for index in range(1, stage.blocks + 1):
-            x = self._block(stage, index, x)
+            stride = stage.stride if index == 1 and not sampled else 1
+            x = self._block(stage, index, x, stride, 2 if sample and index == stage.blocks else 1)
         return x
 
-    def _block(self, stage: Stage, index: int, x: tf.Tensor) -> tf.Tensor:
-        """One residual block, or its plain twin."""
+    def _block(self, stage: Stage, index: int, x: tf.Tensor, stride: int, sampling: int) -> tf.Tensor:
+        """One residual block, or its plain twin; `sampling` is the stride that its output is taken with."""
         prefix = f"{stage.name}_block{index}"
-        stride = stage.stride if index == 1 else 1
         inputs, outputs = x.shape[-1], stage.filters * self.architecture.expansion
         convs: tuple[Conv, ...] = self.architecture.block_convs(stage.filters, inputs, stride)
         shortcut: tf.Tensor | None = x
@@ -142,14 +169,28 @@ class _Forward:
         elif self.architecture.has_projection(inputs, outputs, stride):
             # Its bias joins that of the last convolution, so that the shortcut is one bare kernel.
             biases = (f"{prefix}_shortcut_conv",)
-            shortcut = self._conv(x, *biases, stride)
-        elif stride != 1 or inputs != outputs:
-            shortcut = tf.nn.max_pool2d(x, 1, stride, "VALID") if stride > 1 else x
-            shortcut = tf.pad(shortcut, [[0, 0], [0, 0], [0, 0], [0, outputs - inputs]])
-        for conv in convs[:-1]:
-            x = self._conv_relu(x, f"{prefix}_{conv.name}", conv.stride)
+            shortcut = self._conv(x, *biases, stride * sampling)
+        else:
+            if stride * sampling > 1:
+                shortcut = tf.nn.max_pool2d(x, 1, stride * sampling, "VALID")
+            if inputs != outputs:
+                shortcut = tf.pad(shortcut, [[0, 0], [0, 0], [0, 0], [0, outputs - inputs]])
+        for number, conv in enumerate(convs[:-1], 1):
+            # What comes after the last 3×3 convolution is pointwise, so sampling can be done by it.
+            extra = sampling if number == len(convs) - 1 else 1
+            x = self._conv_relu(x, f"{prefix}_{conv.name}", conv.stride * extra)
         last = convs[-1]
         return self._conv_relu(x, f"{prefix}_{last.name}", last.stride, shortcut, *biases)
+
+
+def _subtract_by_row(pixels: tf.Tensor, mean: np.ndarray) -> tf.Tensor:
+    """`pixels` [N, H, W, 3] − `mean` [3], as rows of W·3 numbers."""
+    width = pixels.shape[2]
+    row = tf.tile(tf.constant(mean), [tf.shape(pixels)[2] if width is None else width])
+    flat = tf.reshape(pixels, tf.stack([-1, tf.size(row)])) - row
+    centred = tf.reshape(flat, tf.shape(pixels))
+    centred.set_shape(pixels.shape)
+    return centred
 
 
 def _grad_cam(feature_map: tf.Tensor, kernel: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras_resnet.errors import UserError
 from keras_resnet.export.card import CARD
 from keras_resnet.export.folding import FoldedNetwork
-from keras_resnet.export.graph import forward
+from keras_resnet.export.graph import Forward
 
 FIXED_SIZE = True  # whether a file takes images of one size only
 
@@ -32,7 +32,7 @@ class _Module(tf.Module):
         super().__init__()
 
         def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"probabilities": forward(network, images, addn=False).probabilities}
+            return {"probabilities": Forward(network, fused=False)(images, maps=False).probabilities}
 
         images = tf.TensorSpec([1, size, size, 3], tf.float32, name="images")
         self.classify = tf.function(classify, input_signature=[images], autograph=False)

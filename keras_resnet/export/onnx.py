@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_resnet.errors import UserError
 from keras_resnet.export.folding import FoldedNetwork
-from keras_resnet.export.graph import forward
+from keras_resnet.export.graph import Forward
 
 OPSET = 17
 FIXED_SIZE = False  # whether a file takes images of one size only
@@ -30,7 +30,7 @@ def write(network: FoldedNetwork, image_shape: tuple[int | None, int | None], pa
     tf2onnx, onnx, _ = (_required(name) for name in ("tf2onnx", "onnx", "onnxruntime"))
 
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": forward(network, images, addn=False).probabilities}
+        return {"probabilities": Forward(network, fused=False)(images, maps=False).probabilities}
 
     images = tf.TensorSpec([None, *image_shape, 3], tf.float32, name="images")
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)

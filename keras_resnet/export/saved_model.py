@@ -16,14 +16,17 @@ import tensorflow as tf
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
 from keras_resnet.export.folding import FoldedNetwork
-from keras_resnet.export.graph import forward
+from keras_resnet.export.graph import Forward
 from keras_resnet.saving import ModelInfo
 
 TOP = 5
 
 
 class ExportModule(tf.Module):
-    """The network's functions; the constants live in one of them, which the endpoints call."""
+    """The network's functions; the constants live in one of them, which the endpoints call.
+
+    TensorFlow inlines that one where it is called and drops what the endpoint does not use.
+    """
 
     def __init__(
         self,
@@ -39,10 +42,11 @@ class ExportModule(tf.Module):
         files = tf.TensorSpec([None], tf.string, name="image_bytes")
 
         def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = forward(network, images, precision)
-            vectors = {"features": outputs.features, "probabilities": outputs.probabilities}
+            forward = Forward(network, precision)
+            outputs, fast = forward(images), forward(images, maps=False)
+            vectors = {"features": outputs.features, "explained": outputs.probabilities}
             heat = {} if outputs.heatmap is None else {"heatmap": outputs.heatmap}
-            return {**outputs.maps, **vectors, **heat}
+            return {**outputs.maps, **vectors, **heat, "probabilities": fast.probabilities}
 
         self._run = tf.function(run, input_signature=[images], autograph=False)
         self.classify = tf.function(self._classify, input_signature=[images], autograph=False)
@@ -70,7 +74,7 @@ class ExportModule(tf.Module):
 
     def _explain(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = self._run(images)
-        return {name: outputs[name] for name in ("heatmap", "probabilities")}
+        return {"heatmap": outputs["heatmap"], "probabilities": outputs["explained"]}
 
     def _classify_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         view = EvalView("single", self._info.image_size, self._info.resize)

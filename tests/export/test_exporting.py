@@ -15,7 +15,7 @@ from keras_resnet.architectures import get_architecture
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.export import export_model, exporting
 from keras_resnet.export.card import checksum
-from keras_resnet.export.graph import forward
+from keras_resnet.export.graph import Forward
 from keras_resnet.saving import ModelInfo, SavedModel, save_model
 
 
@@ -109,9 +109,10 @@ def test_mixed_precision_models_are_compared_in_float32():
     finally:
         keras.config.set_dtype_policy("float32")
     network = exporting.fold(architecture, exporting.get_state(model))
-    reference = exporting.reference_function(model, network)
+    info = ModelInfo(architecture, ("a", "b", "c"), 32, 32)
+    reference = exporting.reference_function(SavedModel(model, info))
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    ours = forward(network, tf.constant(images)).probabilities
+    ours = Forward(network)(tf.constant(images)).probabilities
     np.testing.assert_allclose(reference(images), ours, rtol=0, atol=2e-6)
     assert np.abs(np.asarray(model(images)) - ours).max() > 1e-5
 

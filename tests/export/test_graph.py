@@ -11,7 +11,7 @@ from saved_networks import random_model, tiny
 
 from keras_resnet.backbone import features
 from keras_resnet.export.folding import fold
-from keras_resnet.export.graph import forward
+from keras_resnet.export.graph import Forward
 from keras_resnet.weights.state import get_state
 
 NETWORKS = [
@@ -42,8 +42,11 @@ def test_forward_equals_the_keras_model(name, shortcut, downsample, size):
     shape = (*size, 3) if name == "vgg16" else None
     model = random_model(architecture, classes=4, input_shape=shape)
     batch = images(size)
-    outputs = forward(fold(architecture, get_state(model)), tf.constant(batch))
-    np.testing.assert_allclose(outputs.probabilities, model(batch), rtol=0, atol=2e-6)
+    network, expected = fold(architecture, get_state(model)), model(batch)
+    forward = Forward(network)
+    outputs = forward(tf.constant(batch))
+    for other in (outputs, forward(tf.constant(batch), maps=False), Forward(network, fused=False)(batch)):
+        np.testing.assert_allclose(other.probabilities, expected, rtol=0, atol=2e-6)
     maps = features(model)(batch)
     assert sorted(outputs.maps) == sorted(maps)
     for map_name, expected in maps.items():
@@ -55,6 +58,23 @@ def test_forward_equals_the_keras_model(name, shortcut, downsample, size):
         )
 
 
+def operations(function, size):
+    graph = tf.function(function).get_concrete_function(tf.TensorSpec([1, *size, 3])).graph
+    return [node for node in graph.get_operations() if node.type == "Conv2D"]
+
+
+@pytest.mark.parametrize(("downsample", "fewer"), [("1x1", True), ("3x3", False)])
+def test_without_maps_no_position_is_computed_that_nothing_reads(downsample, fewer):
+    architecture = small("resnet50", "B", downsample)
+    forward = Forward(fold(architecture, get_state(random_model(architecture))))
+
+    def work(maps):
+        convs = operations(lambda images: Forward(forward.network)(images, maps=maps).probabilities, (64, 64))
+        return sum(int(np.prod(node.outputs[0].shape)) * int(node.inputs[1].shape[2]) for node in convs)
+
+    assert (work(False) < 0.9 * work(True)) == fewer
+
+
 @pytest.mark.parametrize("std", [(58.395, 57.12, 57.375), "per pixel"])
 def test_a_mean_image_is_subtracted_pixel_by_pixel(std):
     random = np.random.default_rng(0)
@@ -62,7 +82,7 @@ def test_a_mean_image_is_subtracted_pixel_by_pixel(std):
     std = random.uniform(40, 60, (32, 32, 3)).astype(np.float32) if std == "per pixel" else std
     architecture = tiny("resnet20", blocks=1)
     model = random_model(architecture, mean=mean, std=std, input_shape=(32, 32, 3))
-    outputs = forward(fold(architecture, get_state(model)), tf.constant(images((32, 32))))
+    outputs = Forward(fold(architecture, get_state(model)))(tf.constant(images((32, 32))))
     np.testing.assert_allclose(outputs.probabilities, model(images((32, 32))), rtol=0, atol=2e-6)
 
 
@@ -70,21 +90,21 @@ def test_a_model_without_preprocessing_takes_its_input_as_it_is():
     architecture = tiny("resnet20", blocks=1)
     model = random_model(architecture, mean=None, std=None)
     batch = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    outputs = forward(fold(architecture, get_state(model)), tf.constant(batch))
+    outputs = Forward(fold(architecture, get_state(model)))(tf.constant(batch))
     np.testing.assert_allclose(outputs.probabilities, model(batch), rtol=0, atol=2e-6)
 
 
 def test_scanned_stages_are_unrolled():
     architecture = tiny("resnet20", blocks=4)
     model = random_model(architecture, scanned=True)
-    outputs = forward(fold(architecture, get_state(model)), tf.constant(images((32, 32))))
+    outputs = Forward(fold(architecture, get_state(model)))(tf.constant(images((32, 32))))
     np.testing.assert_allclose(outputs.probabilities, model(images((32, 32))), rtol=0, atol=2e-6)
 
 
 def test_bfloat16_is_near_and_gives_float32():
     architecture = tiny("resnet18")
     model = random_model(architecture)
-    outputs = forward(fold(architecture, get_state(model)), tf.constant(images((64, 64))), "bfloat16")
+    outputs = Forward(fold(architecture, get_state(model)), "bfloat16")(tf.constant(images((64, 64))))
     assert {outputs.probabilities.dtype, outputs.features.dtype, outputs.maps["C3"].dtype} == {tf.float32}
     difference = np.abs(outputs.probabilities - model(images((64, 64)))).max()
     assert 0 < difference < 0.02  # 0 would mean that nothing ran in bfloat16
