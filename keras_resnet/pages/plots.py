@@ -58,7 +58,7 @@ def to_svg(figure: Any) -> str:
 
 
 def save_png(figure: Any, path: str | Path) -> Path:
-    """Write the figure on white, 150 dots an inch.
+    """Write the figure on white, 110 dots an inch.
 
     Raises:
         UserError: the file cannot be written.
@@ -66,7 +66,7 @@ def save_png(figure: Any, path: str | Path) -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", dpi=150, facecolor="white")
+        figure.savefig(path, format="png", dpi=110, facecolor="white")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     return path

@@ -74,6 +74,7 @@ def _panel(ax: Any, runs: Sequence[RunFolder], ink: str) -> None:
         faint = 1.0 if seeds == 1 else 0.65
         ax.plot(steps, run.column("train_error"), "--", color=color, linewidth=1, alpha=faint)
         ax.plot(steps, run.column("val_error"), "-", color=color, linewidth=2, alpha=faint, label=name)
+    ax.set_xlabel("step", color=ink, fontsize=10)
     ax.plot([], [], color=ink, linewidth=2, label=runs[0].held_out)
     ax.plot([], [], color=ink, linewidth=1, linestyle="--", label="training")
     legend(ax, ink)

@@ -204,24 +204,22 @@ def settings(runs: Sequence[RunFolder]) -> Section:
 
 
 def hardware(runs: Sequence[RunFolder]) -> Section:
-    """Machines and versions, with the speed that each network reached there."""
-    rows = []
+    """Machines and versions, with how many runs they made and when."""
+    machines: dict[tuple[str, ...], list[RunFolder]] = {}
     for run in runs:
         machine, versions = run.record.get("hardware", {}), run.record.get("versions", {})
-        gpus = ", ".join(machine.get("gpus", ())) or "none"
-        rows.append(
-            (
-                run.path.name,
-                f"{machine.get('cpu', '')}, {machine.get('cores', '?')} cores",
-                gpus,
-                str(run.settings["precision"]),
-                f"{run.images_per_second:,.0f}",
-                " ".join(f"{name} {version}" for name, version in versions.items()),
-                str(run.record.get("updated", ""))[:10],
-            )
+        key: tuple[str, ...] = (
+            f"{machine.get('cpu', '?')}, {machine.get('cores', '?')} cores",
+            ", ".join(machine.get("gpus", ())) or "none",
+            str(machine.get("devices", "?")),
+            " ".join(f"{name} {version}" for name, version in versions.items()),
         )
-    header = ("run", "CPU", "GPUs", "precision", "images/s", "versions", "date")
-    return Section("Hardware", [Table(header, rows)])
+        machines.setdefault(key, []).append(run)
+    rows = []
+    for key, group in machines.items():
+        dates = sorted(str(run.record.get("updated", ""))[:10] for run in group)
+        rows.append((str(len(group)), *key, " to ".join(dict.fromkeys((dates[0], dates[-1])))))
+    return Section("Hardware", [Table(("runs", "CPU", "GPUs", "ran on", "versions", "dates"), rows)])
 
 
 def _range(values: Sequence[int]) -> str:

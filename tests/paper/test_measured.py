@@ -204,6 +204,7 @@ def test_curves_are_drawn_in_the_papers_style(tmp_path):
     figure = curves(four_runs(tmp_path, plain56=43.0, resnet56=0.5))
     plain, residual = figure.axes
     assert [ax.get_title() for ax in (plain, residual)] == ["plain networks", "residual networks"]
+    assert plain.get_xlabel() == "step"
     training, validation, *_ = [line for line in plain.lines if len(line.get_xdata()) == 8]
     assert training.get_linestyle() == "--"
     assert validation.get_linestyle() == "-"
