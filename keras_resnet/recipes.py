@@ -110,13 +110,13 @@ _ALL = (
     ),
     Recipe(
         name="cifar-fast",
-        summary="for a laptop: 15 epochs of one cycle up to a learning rate of 0.4, Nesterov momentum",
+        summary="for a laptop: 15 epochs of one cycle up to a learning rate of 0.2, Nesterov momentum",
         batch_size=128,
-        learning_rate=0.4,
+        learning_rate=0.2,
         epochs=15,
         schedule="one-cycle",
         nesterov=True,
-        weight_decay=5e-4,
+        weight_decay=2e-4,
         view="pad-crop",
     ),
     Recipe(
