@@ -7,8 +7,9 @@
 All run the same network with the same random weights, except keras.applications, which runs its own
 ResNet-50. Every contestant is a process of its own that stays alive; they take turns, so that a machine
 whose speed drifts drifts for all of them. OpenVINO gets our float32 SavedModel folder and compiles it for the
-batch size at hand; onnxruntime gets the same file converted by tf2onnx; ours is what
-`tf.saved_model.load(…).signatures["serving_default"]` answers. A contestant's time is the median of its
+batch size at hand; onnxruntime gets our ONNX file; ours is what
+`tf.saved_model.load(…).signatures["serving_default"]` answers, with the one environment variable that
+docs/serving.md recommends. A contestant's time is the median of its
 rounds' best half: what remains is the program, not its neighbours on the machine. Batch 1 also has its
 latency: p50 and p99 over all calls. Peers that are not installed are left out.
 """
@@ -30,6 +31,7 @@ from pathlib import Path
 NETWORK, SIZE = "resnet50", 224
 CALLS = {1: 20, 16: 3}
 OURS = ("ours float32", "ours bfloat16")
+RECOMMENDED = {"TF_ONEDNN_THREADPOOL_USE_CALLER_THREAD": "1"}
 # (peer, which of ours is compared with it)
 PEERS = {
     "openvino float32": "ours float32",
@@ -49,12 +51,8 @@ def prepare(folder: Path) -> None:
     model = saved_network(folder / f"{NETWORK}.keras", NETWORK, classes=1000, size=SIZE)
     for precision in ("float32", "bfloat16"):
         export_model(str(model), str(folder / precision), precision=precision)
-    if importlib.util.find_spec("tf2onnx"):
-        from keras_resnet.export import exporting, onnx
-        from keras_resnet.saving import load_model
-
-        network = exporting.folded_network(load_model(model))
-        onnx.write(network, (SIZE, SIZE), {}, folder / f"{NETWORK}.onnx")
+    if importlib.util.find_spec("tf2onnx") and importlib.util.find_spec("onnxruntime"):
+        export_model(str(model), str(folder), format="onnx")
 
 
 def images(batch: int):
@@ -135,7 +133,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (RECOMMENDED if name in OURS else {}),
         )
 
     def seconds(self, calls: int) -> list[float]:
