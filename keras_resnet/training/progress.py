@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import sys
 import time
@@ -57,6 +58,8 @@ class TensorBoard:
     def __init__(self, workdir: Path):
         import tensorflow as tf
 
+        if importlib.util.find_spec("tensorboard") is None:
+            raise UserError("--tensorboard needs TensorBoard: pip install 'keras-resnet[tensorboard]'")
         self._summary = tf.summary
         self._writer = tf.summary.create_file_writer(str(workdir / "tensorboard"))
 

@@ -98,8 +98,7 @@ def test_accumulation_equals_the_mean_of_the_parts_gradients():
     # Two equal halves: their batch statistics are those of one half, so the update must be too.
     whole, parts = engine(), engine(accumulate=2)
     whole.train(endless(images[:4], labels[:4]), [0.1], 0)
-    done = parts.train(endless(*twice), [0.1], 0)
-    assert done.images == 8
+    parts.train(endless(*twice), [0.1], 0)
     for variable, other in zip(whole.model.trainable_variables, parts.model.trainable_variables, strict=True):
         np.testing.assert_allclose(variable.numpy(), other.numpy(), atol=2e-5, err_msg=variable.path)
 
