@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -16,7 +15,6 @@ import tensorflow as tf
 
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
-from keras_resnet.export.card import CARD
 from keras_resnet.export.folding import FoldedNetwork
 from keras_resnet.export.graph import Forward
 from keras_resnet.saving import ModelInfo
@@ -43,18 +41,9 @@ class ExportModule(tf.Module):
         images = tf.TensorSpec([None, *image_shape, 3], tf.float32, name="images")
         files = tf.TensorSpec([None], tf.string, name="image_bytes")
 
-        # Loading a SavedModel in Python copies every constant some two dozen times. VGG's first dense layer
-        # alone has 411 MB, and gains nothing from being a constant: its kernel is not reordered.
-        self._variables = {
-            name: tf.Variable(tf.cast(layer.kernel, precision), trainable=False, name=name)
-            for name, layer in network.layers.items()
-            if name in ("fc1", "fc2")
-        }
-
         def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            forward = Forward(network, precision, variables=self._variables)
-            outputs = forward(images)
-            fast = forward(images, maps=False) if forward.leaves_out else outputs
+            forward = Forward(network, precision)
+            outputs, fast = forward(images), forward(images, maps=False)
             vectors = {"features": outputs.features, "explained": outputs.probabilities}
             heat = {} if outputs.heatmap is None else {"heatmap": outputs.heatmap}
             return {**outputs.maps, **vectors, **heat, "probabilities": fast.probabilities}
@@ -138,21 +127,6 @@ def read(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
         return endpoint(images=tf.constant(images, tf.float32))["probabilities"].numpy()
 
     return probabilities
-
-
-def read_info(folder: Path) -> ModelInfo:
-    """The description inside a SavedModel folder.
-
-    Raises:
-        UserError: there is none, or it is broken.
-    """
-    file = folder / "assets.extra" / CARD
-    try:
-        return ModelInfo.from_json(json.loads(file.read_text(encoding="utf-8"))["model"])
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} has no {file.name}: was it exported by keras-resnet export?") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"cannot read {file}: {error}; export the model again") from error
 
 
 def versions(output: Path) -> list[int]:

@@ -13,7 +13,6 @@ import tensorflow as tf
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation.classifier import Classifier
-from keras_resnet.export.saved_model import read_info
 from keras_resnet.loading import saved_model_folder
 from keras_resnet.saving import ModelInfo, SavedModel
 from keras_resnet.serving.forms import open_form
@@ -54,25 +53,20 @@ def load_served(path: str, name: str | None = None) -> Served:
     Raises:
         UserError: there is nothing, or nothing readable, at the path.
     """
+    classifier = open_form(path)
     folder = saved_model_folder(path)
     if folder is None:
-        classifier = open_form(path)
         name = name or Path(path).resolve().stem
         return Served(name, 1, classifier.info, _endpoints_of(classifier), _explain_with_keras(classifier))
     home = folder.resolve()
     numbered = home.name.isdecimal()
     name = name or (home.parent.name if numbered else home.name)
-    info = read_info(folder)
-    try:
-        model = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot read {folder} as a SavedModel: {reason}") from error
+    model = tf.saved_model.load(str(folder))
     endpoints = {key: _signature(model, key) for key in model.signatures}
     if "classify_bytes" not in endpoints:
         raise UserError(f"{folder} has no endpoint classify_bytes: was it exported by keras-resnet export?")
     explain = _explain_with_endpoint(endpoints["explain"]) if "explain" in endpoints else None
-    return Served(name, int(home.name) if numbered else 1, info, endpoints, explain)
+    return Served(name, int(home.name) if numbered else 1, classifier.info, endpoints, explain)
 
 
 def _signature(model: Any, name: str) -> Endpoint:

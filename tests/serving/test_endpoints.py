@@ -68,12 +68,6 @@ def test_bytes_that_are_no_image_are_an_error_of_the_call(home, form):
     assert endpoint.run({"image_bytes": FILES})["top_labels"].shape == (2, 5)
 
 
-def test_a_saved_model_of_others_is_named(tmp_path):
-    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
-    with pytest.raises(UserError, match=r"has no keras_resnet\.json: was it exported by keras-resnet export"):
-        load_served(str(tmp_path / "other"))
-
-
 def test_a_missing_model_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no model at .*nowhere"):
         load_served(str(tmp_path / "nowhere"))
