@@ -91,6 +91,19 @@ def test_a_failed_check_leaves_nothing_and_says_so(keras_file, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_channels_in_the_wrong_order_are_noticed(keras_file, tmp_path, monkeypatch, precision):
+    fold = exporting.fold
+
+    def swapped(architecture, state, epsilon):
+        state["conv1_conv/kernel"] = state["conv1_conv/kernel"][:, :, ::-1]
+        return fold(architecture, state, epsilon)
+
+    monkeypatch.setattr(exporting, "fold", swapped)
+    with pytest.raises(UserError, match="not the same network"):
+        export_model(str(keras_file), str(tmp_path / "export"), precision=precision)
+
+
 def test_given_images_are_compared(keras_file, tmp_path):
     files = []
     for seed in range(3):
