@@ -121,8 +121,8 @@ def export_model(
             _module(format).embed(card.build_card(info, facts), temporary)
             facts |= {"bytes": size_of(temporary), "sha256": card.checksum(temporary)}
         path = publish()
-    stem = "" if format == "saved_model" else f"{path.name}."
-    card.write_card(card.build_card(info, facts), folder, stem)
+        stem = "" if format == "saved_model" else f"{path.name}."
+        card.write_card(card.build_card(info, facts), folder, stem)
     wanted = {field.name for field in fields(ExportResult)} - {"path", "seconds"}
     numbers = {key: value for key, value in facts.items() if key in wanted}
     return ExportResult(path=str(path), seconds=time.perf_counter() - started, **numbers)

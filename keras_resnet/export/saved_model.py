@@ -178,6 +178,8 @@ def _scratch(output: Path) -> Iterator[Path]:
         raise UserError(f"cannot write to {output}: {error.strerror or error}") from error
     try:
         yield temporary
+    except OSError as error:
+        raise UserError(f"cannot write to {output}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if not any(output.iterdir()):

@@ -61,6 +61,8 @@ def serve(model_path: str, host: str = "127.0.0.1", port: int = 8501, name: str 
         raise UserError(
             "serving needs starlette and uvicorn; install them with: pip install 'keras-resnet[serve]'"
         ) from error
+    # TensorFlow reads this when its first layer runs: 3 to 8 % less time a request (docs/serving.md).
+    os.environ.setdefault("TF_ONEDNN_THREADPOOL_USE_CALLER_THREAD", "1")
     listener = _listen(host, port)
     with listener:
         served = load_served(model_path, name)
@@ -88,7 +90,8 @@ def serve(model_path: str, host: str = "127.0.0.1", port: int = 8501, name: str 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # The protocol by name: asyncio sets TCP_NODELAY only then, and without it every answer waits 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -104,6 +104,16 @@ def test_channels_in_the_wrong_order_are_noticed(keras_file, tmp_path, monkeypat
         export_model(str(keras_file), str(tmp_path / "export"), precision=precision)
 
 
+def test_a_full_disk_is_named_and_nothing_is_left(keras_file, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exporting.card, "write_card", full)
+    with pytest.raises(UserError, match=r"cannot write to .*export: No space left on device"):
+        export_model(str(keras_file), str(tmp_path / "export"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_given_images_are_compared(keras_file, tmp_path):
     files = []
     for seed in range(3):

@@ -25,7 +25,7 @@ from keras_resnet.serving.endpoints import Endpoint, load_served
 starlette = pytest.importorskip("starlette", reason="needs the extra keras-resnet[serve]")
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra keras-resnet[serve]")
 
-from keras_resnet.serving.server import Limits, make_app, serve  # noqa: E402
+from keras_resnet.serving.server import Limits, _listen, make_app, serve  # noqa: E402
 
 FILE = picture("JPEG", 2)
 B64 = {"b64": base64.b64encode(FILE).decode()}
@@ -233,6 +233,11 @@ def test_an_error_of_ours_is_500_and_the_server_goes_on(served):
             )
     finally:
         running.stop()
+
+
+def test_answers_are_not_held_back():
+    with _listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # what asyncio's TCP_NODELAY depends on
 
 
 def test_a_taken_port_and_a_missing_model_are_named(export, tmp_path):
