@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP_INSTALL = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet
 DEMO_FLAGS ?=
 
-.PHONY: demo test test-peers lint bench clean
+.PHONY: demo test test-peers docs bench clean
 
 .venv/bin/pip:
 	@test -n "$(PYTHON)" || { echo "keras-resnet needs Python 3.11 or 3.12; name one with make PYTHON=…"; exit 1; }
@@ -45,6 +45,9 @@ test: .venv/.test  ## the tests, without the peers that parity is tested against
 test-peers: .venv/.peers  ## the parity tests: torch, torchvision, timm, OpenVINO, onnxruntime, LiteRT, JAX
 	$(BIN)/pytest -m peers -rs
 
+docs: .venv/.test  ## the documentation as a site, in site/index.html
+	$(BIN)/mkdocs build --strict --quiet
+
 bench:  ## all benchmarks beside their peers, in an environment of their own
 	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --upgrade pip
@@ -53,4 +56,4 @@ bench:  ## all benchmarks beside their peers, in an environment of their own
 		echo "== $$name"; .venv-bench/bin/python benchmarks/$$name.py || exit 1; done
 
 clean:
-	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -76,6 +76,28 @@ __all__ = [
     "preprocess_input",
 ]
 
+# The rest of the public API, by module. These names and those above are what docs/api.md documents (a test
+# compares them) and what semantic versioning covers; everything else may change with any version.
+PUBLIC = {
+    "architectures": ("ARCHITECTURES", "Architecture", "Stage", "get_architecture"),
+    "builders": ("build_model",),
+    "data.pipeline": ("evaluation_batches", "training_batches"),
+    "data.sources": ("Dataset", "hold_out", "open_dataset"),
+    "data.views": ("EvalView", "TrainView", "eval_view", "train_view"),
+    "errors": ("UsageError", "UserError"),
+    "evaluation": ("Evaluation", "combine_scores", "evaluate", "mcnemar"),
+    "evaluation.report": ("write_report",),
+    "export": ("ExportResult", "export_model"),
+    "recipes": ("RECIPES", "Recipe", "get_recipe"),
+    "saving": ("ModelInfo", "save_model"),
+    "serving": ("predict",),
+    "training.devices": ("make_strategy",),
+    "training.run": ("RunResult", "train"),
+    "training.settings": ("RunSettings", "make_settings"),
+    "weights": ("export_weights", "import_weights"),
+    "weights.state": ("get_state", "set_state"),
+}
+
 _ELSEWHERE = {"features": "backbone", "freeze": "backbone", "load": "loading"}  # all others: applications
 
 

@@ -232,6 +232,7 @@ _NETWORKS = (
 )
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({net.name: net for net in _NETWORKS})
+"""Every network by its name: "resnet50", "plain34", "vgg19", "resnet20", …; read-only."""
 
 
 def get_architecture(

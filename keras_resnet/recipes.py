@@ -163,6 +163,7 @@ _ALL = (
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
+"""Every recipe by its name: "cifar-paper", "imagenet-90", "finetune", …; read-only."""
 
 
 def get_recipe(name: str) -> Recipe:

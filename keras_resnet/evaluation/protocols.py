@@ -47,7 +47,7 @@ def evaluate(
 
     Args:
         models: run folders, `.keras` files, exported SavedModels, or models already loaded.
-        dataset: what `keras_resnet.data.open_dataset` returned.
+        dataset: what `keras_resnet.data.sources.open_dataset` returned.
         split: "test" where there is one (with labels), else the validation split.
         views: "single" (one central crop), "10-crop" (four corners and centre with mirror images,
             probabilities averaged), or "multi-scale" (whole images at several sizes, Sec. 3.4).
