@@ -23,8 +23,9 @@ class Classifier:
 
     `predict` maps images [N, H, W, 3] (RGB 0…255, any number type) to probabilities [N, classes]
     float32; it may be called inside a `tf.function` and a replica. `model` is the Keras model where
-    there is one: exported SavedModels are functions only. `name` is what tables call it, `path` the
-    file or folder it came from, and `image_shape` the (height, width) that `predict` takes, None for any.
+    there is one: exported SavedModels are functions only, and `exported` is what TensorFlow loaded of
+    one. `name` is what tables call it, `path` the file or folder it came from, and `image_shape` the
+    (height, width) that `predict` takes, None for any.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Classifier:
     image_shape: tuple[int | None, int | None] = (None, None)
     model: keras.Model | None = None
     path: Path | None = None
+    exported: Any = None
 
 
 def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) -> Classifier:
@@ -83,4 +85,4 @@ def _exported_classifier(folder: Path, name: str) -> Classifier:
     def predict(images: Any, _keep: Any = loaded) -> Any:  # a signature dies with the object it came from
         return signature(**{argument: tf.cast(images, tf.float32)})["probabilities"]
 
-    return Classifier(name, info, predict, tuple(spec.shape[1:3]), path=folder)
+    return Classifier(name, info, predict, tuple(spec.shape[1:3]), path=folder, exported=loaded)

@@ -13,6 +13,7 @@ into one fused oneDNN kernel. What it takes for that, as of TensorFlow 2.21 (doc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,14 @@ class Outputs:
 class Forward:
     """The forward pass; called more than once inside one graph, it shares its constants."""
 
-    def __init__(self, network: FoldedNetwork, precision: str = "float32", *, fused: bool = True):
+    def __init__(
+        self,
+        network: FoldedNetwork,
+        precision: str = "float32",
+        *,
+        fused: bool = True,
+        variables: Mapping[str, tf.Variable] | None = None,
+    ):
         """Prepare it.
 
         Args:
@@ -49,11 +57,14 @@ class Forward:
             precision: of the convolutions' activations and weights, "float32" or "bfloat16"; input
                 normalisation, pooled features and classifier are float32.
             fused: in the way that TensorFlow fuses best; otherwise in the plainest, for converters.
+            variables: kernels of hidden dense layers by name, already of that precision, to use instead
+                of constants.
         """
         self.network = network
         self.architecture = network.architecture
         self.dtype = tf.as_dtype(precision)
         self.fused = fused
+        self.variables = variables or {}
         self.constants: dict[str, tf.Tensor] = {}
 
     def __call__(self, images: tf.Tensor, maps: bool = True) -> Outputs:
@@ -86,6 +97,11 @@ class Forward:
         logits = tf.matmul(features, kernel) + tf.constant(head.bias)
         heatmap = None if self._is_vgg else _grad_cam(found[max(found)], kernel, logits)
         return Outputs(found if maps else {}, features, tf.nn.softmax(logits), heatmap)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether anything is left out without `maps`."""
+        return any(self._followed_by_sampling(stage) for stage in self.architecture.stages)
 
     @property
     def _is_vgg(self) -> bool:
@@ -133,7 +149,10 @@ class Forward:
 
     def _dense(self, x: tf.Tensor, name: str) -> tf.Tensor:
         layer = self.network.layers[name]
-        x = tf.matmul(x, self._constant(f"{name}_kernel", layer.kernel, self.dtype))
+        kernel = self.variables.get(name)
+        if kernel is None:
+            kernel = self._constant(f"{name}_kernel", layer.kernel, self.dtype)
+        x = tf.matmul(x, kernel)
         return tf.nn.relu(tf.nn.bias_add(x, self._constant(f"{name}_bias", layer.bias, self.dtype)))
 
     def _stem(self, x: tf.Tensor) -> tf.Tensor:

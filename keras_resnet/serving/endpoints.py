@@ -13,7 +13,6 @@ import tensorflow as tf
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation.classifier import Classifier
-from keras_resnet.loading import saved_model_folder
 from keras_resnet.saving import ModelInfo, SavedModel
 from keras_resnet.serving.forms import open_form
 
@@ -54,14 +53,13 @@ def load_served(path: str, name: str | None = None) -> Served:
         UserError: there is nothing, or nothing readable, at the path.
     """
     classifier = open_form(path)
-    folder = saved_model_folder(path)
-    if folder is None:
+    model, folder = classifier.exported, classifier.path
+    if model is None or folder is None:
         name = name or Path(path).resolve().stem
         return Served(name, 1, classifier.info, _endpoints_of(classifier), _explain_with_keras(classifier))
     home = folder.resolve()
     numbered = home.name.isdecimal()
     name = name or (home.parent.name if numbered else home.name)
-    model = tf.saved_model.load(str(folder))
     endpoints = {key: _signature(model, key) for key in model.signatures}
     if "classify_bytes" not in endpoints:
         raise UserError(f"{folder} has no endpoint classify_bytes: was it exported by keras-resnet export?")

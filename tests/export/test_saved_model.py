@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from saved_networks import bomb, picture, saved_network
+from saved_networks import bomb, picture, random_model, saved_network, tiny
 
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
 from keras_resnet.export import export_model
-from keras_resnet.export.saved_model import new_version, versions
-from keras_resnet.saving import load_model
+from keras_resnet.export.folding import fold
+from keras_resnet.export.saved_model import new_version, read, versions, write
+from keras_resnet.saving import ModelInfo, load_model
+from keras_resnet.weights.state import get_state
 
 FILES = [picture("PNG", 1), picture("JPEG", 2), picture("BMP", 3), picture("GIF", 4, height=64, width=33)]
 
@@ -104,6 +106,20 @@ def test_the_heat_map_is_grad_cam(exported, keras_file, model):
 
 def test_the_constants_are_stored_once(folder, model):
     assert (folder / "saved_model.pb").stat().st_size < 2 * 4 * model.count_params()
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 0.02)])
+def test_vggs_connected_layers_are_variables_which_load_without_copies(tmp_path, precision, tolerance):
+    architecture = tiny("vgg16", blocks=1)
+    network = random_model(architecture, input_shape=(32, 32, 3))
+    info = ModelInfo(architecture, ("a", "b", "c"), 32, 32)
+    write(fold(architecture, get_state(network)), info, precision, (32, 32), False, tmp_path)
+    images = tf.stack([view(contents) for contents in FILES])
+    np.testing.assert_allclose(read(tmp_path)(images.numpy()), network(images), rtol=0, atol=tolerance)
+    item = 4 if precision == "float32" else 2
+    kernels = item * 4096 * (256 + 4096)  # of fc1 and fc2
+    assert kernels <= sum(file.stat().st_size for file in (tmp_path / "variables").iterdir()) < 1.01 * kernels
+    assert (tmp_path / "saved_model.pb").stat().st_size < kernels / 10
 
 
 def test_a_process_with_nothing_but_tensorflow_classifies(folder, exported, tmp_path):
