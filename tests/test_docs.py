@@ -1,0 +1,279 @@
+"""The documentation is true: its code blocks run, its commands parse, its references are complete.
+
+A block that cannot run here says why in a comment directly above it: `<!-- not run: needs a GPU -->`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from saved_networks import picture, random_model, tiny
+
+import keras_resnet
+from keras_resnet.architectures import ARCHITECTURES, network_name
+from keras_resnet.cli import main
+from keras_resnet.recipes import RECIPES, get_recipe
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "benchmarks/README.md", *REPOSITORY.glob("docs/**/*.md")]
+FENCE = re.compile(r"(?:<!--(?P<comment>[^>]*)-->\n)?^```(?P<language>\S*)\n(?P<code>.*?)^```$", re.M | re.S)
+SHELL = ("sh", "bash", "console")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page: `language` is empty where none is written, `reason` None where it is run."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+    reason: str | None
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for match in FENCE.finditer(text):
+        comment, line = match["comment"] or "", text.count("\n", 0, match.start("code")) + 1
+        reason = comment.partition("not run:")[2].strip() if "not run" in comment else None
+        yield Block(page, line, match["language"], match["code"], reason)
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+QUICK_START = REPOSITORY / "docs/index.md"
+
+
+def commands(code: str) -> list[str]:
+    """The commands of a shell block, continued lines joined, comments left out."""
+    lines = code.replace("\\\n", " ").splitlines()
+    return [line for line in lines if shlex.split(line, comments=True)]
+
+
+def parse(arguments: list[str], place: str) -> None:
+    """Parse a command as click does, without running it; network and recipe must exist as well."""
+    command: click.Command = main
+    context, name = None, "keras-resnet"
+    try:
+        while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+            context = click.Context(command, context, name)
+            name, found, arguments = command.resolve_command(context, arguments)
+            assert found is not None
+            command = found
+        values = command.make_context(name, list(arguments), context).params
+    except click.exceptions.Exit:  # --help
+        return
+    except click.ClickException as error:
+        pytest.fail(f"{place}: keras-resnet {name}: {error.format_message()}")
+    if values.get("recipe"):
+        get_recipe(values["recipe"])
+    if values.get("depth"):
+        network_name(values["depth"], plain=values["plain"])
+
+
+def check_command(line: str, place: str) -> None:
+    words = shlex.split(line, comments=True)
+    if "keras-resnet" in words:
+        parse(words[words.index("keras-resnet") + 1 :], place)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (REPOSITORY / "Makefile").read_text(), re.M), f"{place}: {line}"
+    if words[0] == "python":
+        assert (REPOSITORY / words[1]).exists(), f"{place}: {line}"
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
+def test_every_block_can_run_or_says_why_not(block, tmp_path):
+    assert block.language in (*SHELL, "python", "yaml", "text"), f"{block.place}: no or unknown language"
+    assert block.reason != "", f"{block.place}: `not run:` needs a reason"
+    if block.language == "python":
+        compile(block.code, block.place, "exec")
+    if block.language == "yaml":
+        assert block.reason, f"{block.place}: YAML is not run here; say why"
+        for words in re.findall(r"\[keras-resnet,(.*?)\]", block.code, re.S):
+            parse([word.strip().strip('"') for word in words.split(",")], block.place)
+    if block.language in SHELL:
+        for line in commands(block.code):
+            check_command(line, block.place)
+            if block.reason is None:
+                assert line.startswith("keras-resnet "), f"{block.place}: cannot run {line!r} here"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_commands_in_the_text_parse(page):
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for line in re.findall(r"`keras-resnet ([^`…]+)`", prose):
+        with contextlib.suppress(click.MissingParameter):  # a command's name alone
+            parse_words = shlex.split(line)
+            if len(parse_words) > 1:
+                parse(parse_words, page.name)
+            else:
+                assert parse_words[0] in main.commands or parse_words[0].startswith("-"), line
+
+
+def all_commands(group: Any = main, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        yield (*prefix, name), command
+        if isinstance(command, click.Group):
+            yield from all_commands(command, (*prefix, name))
+
+
+def test_the_examples_in_the_help_parse():
+    for path, command in [((), main), *all_commands()]:
+        examples = (command.help or "").replace("\\\n", " ").splitlines()
+        for line in examples:
+            if line.strip().startswith("keras-resnet "):
+                words = shlex.split(re.split(r"\s{3,}", line.strip())[0])
+                parse(words[1:], f"help of {' '.join(path)}")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """The folder that the pages run in: what a reader has who has come so far.
+
+    To be quick, recipes are one epoch long and ImageNet networks have one block a stage.
+    """
+    folder = tmp_path_factory.mktemp("reader")
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    short = {name: replace(r, epochs=1, steps=None, batch_size=64) for name, r in RECIPES.items()}
+    short["finetune"] = replace(short["finetune"], batch_size=4)
+    patch.setattr("keras_resnet.recipes.RECIPES", short)
+    shallow = {
+        name: replace(net, stages=tuple(replace(stage, blocks=1) for stage in net.stages))
+        for name, net in ARCHITECTURES.items()
+        if net.family == "imagenet" and net.block != "vgg"
+    }
+    patch.setattr("keras_resnet.architectures.ARCHITECTURES", {**ARCHITECTURES, **shallow})
+    without_network(patch)
+    (folder / "docs").symlink_to(REPOSITORY / "docs")
+    for name in ("photo.png", "seven.png"):
+        (folder / name).write_bytes(picture())
+    for index, (split, name) in enumerate(product(("train", "val"), ("cat", "dog"))):
+        (folder / "photos" / split / name).mkdir(parents=True)
+        for seed in range(4 * index, 4 * index + 4):
+            path = folder / "photos" / split / name / f"{seed}.png"
+            path.write_bytes(picture(seed=seed, height=64, width=64))
+    for name in ("a.keras", "b.keras"):
+        small_network(folder / name)
+    run_blocks(QUICK_START)  # its run and its export are what the other pages build on
+    yield folder
+    patch.undo()
+
+
+def without_network(patch: pytest.MonkeyPatch) -> None:
+    """Official weights are the fresh ones here: the pages' calls run, nothing is fetched."""
+    from keras_resnet import applications
+    from keras_resnet.builders import build_model
+    from keras_resnet.training import run
+    from keras_resnet.weights.initial import MEAN, STD
+    from keras_resnet.weights.state import get_state
+
+    build = applications.build
+
+    def build_fresh(name: str, include_top: bool = True, weights: Any = "imagenet", **more: Any) -> Any:
+        return build(name, include_top, None if weights == "imagenet" else weights, **more)
+
+    patch.setattr(applications, "build", build_fresh)
+    patch.setitem(keras_resnet.__dict__, "build", build_fresh)
+    patch.setattr(run, "initial_state", lambda _, net: get_state(build_model(net, mean=MEAN, std=STD)))
+
+
+def small_network(path: Path) -> None:
+    """A narrow ResNet-18 for two classes at 32 pixels, with random weights."""
+    from keras_resnet.saving import ModelInfo, save_model
+
+    info = ModelInfo(ARCHITECTURES["resnet18"], ("cat", "dog"), image_size=32, resize=36)
+    save_model(random_model(tiny("resnet18", blocks=1), classes=2, seed=len(path.name)), info, path)
+
+
+def run_blocks(page: Path) -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.reason is not None or block.language == "text":
+            continue
+        if block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
+            continue
+        for line in commands(block.code):
+            result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
+            assert result.exit_code == 0, f"{block.place}: {line}\n{result.output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_the_blocks_of_a_page_run_from_top_to_bottom(page, workspace, capsys):
+    if page != QUICK_START:  # the workspace has run it
+        run_blocks(page)
+
+
+def public_names() -> set[str]:
+    names = {f"keras_resnet.{name}" for name in keras_resnet.__all__}
+    return names | {f"keras_resnet.{m}.{name}" for m, found in keras_resnet.PUBLIC.items() for name in found}
+
+
+def test_the_api_page_names_what_is_public_and_nothing_else():
+    page = (REPOSITORY / "docs/api.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `(keras_resnet\.\w+)` \| ([\d,]+) \|(.*)\|$", page, re.M)
+    named = re.findall(r"^::: (\S+)$", page, re.M) + [name for name, *_ in table]
+    assert len(named) == len(set(named))
+    assert set(named) == public_names()
+    for name, parameters, official in table:
+        network = ARCHITECTURES[name.rsplit(".", 1)[1].lower()]
+        assert int(parameters.replace(",", "")) == network.parameters()
+        assert ("yes" in official) == (network.name in official_networks())
+
+
+def official_networks() -> tuple[str, ...]:
+    from keras_resnet.applications import OFFICIAL
+
+    return OFFICIAL
+
+
+def test_public_names_exist():
+    for name in sorted(public_names()):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("mkdocs is not installed: pip install 'keras-resnet[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_the_site_has_every_command_and_every_public_name(site):
+    cli = (site / "cli.html").read_text(encoding="utf-8")
+    for path, _ in all_commands():
+        assert f'id="keras-resnet-{"-".join(path)}"' in cli, path
+    api = (site / "api.html").read_text(encoding="utf-8")
+    assert all(name in api for name in public_names())
+
+
+def test_no_list_or_table_is_lost_in_a_paragraph(site):
+    """GitHub needs no empty line before them, the site does."""
+    for page in site.rglob("*.html"):
+        for paragraph in re.findall(r"<p>(.*?)</p>", page.read_text(encoding="utf-8"), re.S):
+            assert not re.search(r"\n(- |\d+\. |\|)", paragraph), f"{page.name}: {paragraph[:100]}"
