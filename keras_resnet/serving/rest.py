@@ -19,6 +19,7 @@ from keras_resnet.serving.endpoints import Arrays, Endpoint, Served
 
 DEFAULT = "serving_default"
 MAX_PIXELS = 4 * 2**20  # of all images of a request: 83 of 224 × 224, and no single one of gigabytes inside
+MAX_NUMBERS = 8 * 2**20  # of an answer, about 20 characters each: the maps of five 224 × 224 by ResNet-50
 
 
 class BadRequest(Exception):
@@ -62,7 +63,16 @@ def parse(body: bytes, endpoints: Mapping[str, Endpoint], max_batch: int) -> Req
 
 
 def answer(outputs: Arrays, by_row: bool) -> bytes:
-    """The JSON that answers a request with `outputs`."""
+    """The JSON that answers a request with `outputs`.
+
+    Raises:
+        BadRequest: it would be too long.
+    """
+    numbers = sum(value.size for value in outputs.values())
+    if numbers > MAX_NUMBERS:
+        raise BadRequest(
+            f"the answer has {numbers} numbers, {MAX_NUMBERS} are allowed: ask for fewer examples"
+        )
     columns = {key: _plain(value) for key, value in outputs.items()}
     alone = next(iter(columns.values())) if len(columns) == 1 else None
     if not by_row:

@@ -10,10 +10,12 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -31,16 +33,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may take.
+    """What one request may take, and all of them.
 
-    `body` in bytes; `seconds` for its body to arrive, and again for its answer; `batch` in examples;
-    `waiting` is the number of requests at work or in line beyond which the server answers 503.
+    `body` in bytes; `seconds` for its head, its body, its answer, and for its client to take that; `batch`
+    in examples. Of all requests: `held` are the bytes of bodies in memory, `waiting` the requests at work or
+    in line, beyond which the answer is 503; more `connections` are closed as they come.
     """
 
     body: int = 32 * 2**20
     seconds: float = 30.0
     batch: int = 64
+    held: int = 256 * 2**20
     waiting: int = 64
+    connections: int = 512
+    threads: int = min(8, os.cpu_count() or 1)
 
 
 def serve(model_path: str, host: str = "127.0.0.1", port: int = 8501, name: str | None = None) -> None:
@@ -57,6 +63,8 @@ def serve(model_path: str, host: str = "127.0.0.1", port: int = 8501, name: str 
     """
     try:
         import uvicorn
+
+        from keras_resnet.serving.connections import bounded
     except ImportError as error:
         raise UserError(
             "serving needs starlette and uvicorn; install them with: pip install 'keras-resnet[serve]'"
@@ -69,6 +77,8 @@ def serve(model_path: str, host: str = "127.0.0.1", port: int = 8501, name: str 
         limits = Limits()
         config = uvicorn.Config(
             make_app(served, limits),
+            http=bounded(limits.seconds, limits.connections),
+            ws="none",
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -111,39 +121,77 @@ class Refused(Exception):
 
 
 class Worker:
-    """Runs requests on a few threads, and refuses them where too many wait or one takes too long."""
+    """Runs requests on a few threads; refuses them where too many wait, or one is too long or too slow."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
-        self.threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="predict")
+        self.threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="predict")
         self.waiting = 0
+        self.held = 0
 
-    async def run(self, function: Callable[[], bytes]) -> bytes:
-        """The result of `function` on one of the threads.
+    async def run(self, request: Request, function: Callable[[bytes], bytes]) -> bytes:
+        """The result of `function` of the request's body, on one of the threads.
 
         Raises:
-            Refused: 503 or 504 for lack of threads or time, 400 for values that make no sense.
+            Refused: 408 or 413 for the body, 503 or 504 for lack of threads or time, 400 for values that
+                make no sense.
         """
+        body = await self._read(request)
+        late = time.monotonic() + self.limits.seconds
+
+        def work() -> bytes:
+            return function(body) if time.monotonic() < late else b""
+
         if self.waiting >= self.limits.waiting:
+            self.held -= len(body)
             raise Refused(503, "too many requests wait; try again later")
         self.waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self.threads, function)
-        # It counts until its thread is free again, which may be long after its client was told 504.
-        future.add_done_callback(self._finished)
+        future = asyncio.get_running_loop().run_in_executor(self.threads, work)
+        # Both count until its thread is free again, which may be long after its client was told 504.
+        future.add_done_callback(partial(self._finished, len(body)))
         try:
             return await asyncio.wait_for(asyncio.shield(future), self.limits.seconds)
         except TimeoutError as error:
-            future.cancel()  # takes it out of the line, where it has not begun
             raise Refused(504, f"no answer within {self.limits.seconds:g} seconds") from error
         except rest.BadRequest as error:
             raise Refused(400, str(error)) from error
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, UserError) as error:
             raise Refused(400, _first_line(error)) from error
 
-    def _finished(self, future: asyncio.Future[bytes]) -> None:
+    def _finished(self, size: int, future: asyncio.Future[bytes]) -> None:
         self.waiting -= 1
+        self.held -= size
         if not future.cancelled():
             future.exception()  # seen, so that nobody complains about one whose client has gone
+
+    async def _read(self, request: Request) -> bytes:
+        """The body, which counts as held from now on."""
+        from starlette.requests import ClientDisconnect
+
+        limits = self.limits
+        too_long = Refused(413, f"the body may have {limits.body} bytes")
+        declared = request.headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > limits.body:
+            raise too_long
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(limits.seconds):
+                async for part in request.stream():
+                    size += len(part)
+                    self.held += len(part)
+                    if size > limits.body:
+                        raise too_long
+                    if self.held > limits.held:
+                        raise Refused(503, "too many requests wait; try again later")
+                    parts.append(part)
+        except BaseException as error:
+            self.held -= size
+            if isinstance(error, TimeoutError):
+                raise Refused(408, f"the body did not arrive within {limits.seconds:g} seconds") from error
+            if isinstance(error, ClientDisconnect):
+                raise Refused(400, "the body ended early") from error  # nobody is there to read it
+            raise
+        return b"".join(parts)
 
 
 def make_app(served: Served, limits: Limits | None = None) -> Starlette:
@@ -174,25 +222,23 @@ def make_app(served: Served, limits: Limits | None = None) -> Starlette:
 
     async def predict(request: Request) -> Response:
         _check_name(request, served)
-        body = await _read(request, limits)
 
-        def run() -> bytes:
+        def run(body: bytes) -> bytes:
             parsed = rest.parse(body, served.endpoints, limits.batch)
             return rest.answer(served.endpoints[parsed.endpoint].run(parsed.arrays), parsed.by_row)
 
-        return _json(await worker.run(run))
+        return _json(await worker.run(request, run))
 
     async def look(request: Request) -> Response:
-        body = await _read(request, limits)
-        return _json(await worker.run(lambda: rest.to_json(look_at(body, served))))
+        return _json(await worker.run(request, lambda body: rest.to_json(look_at(body, served))))
 
     async def page(request: Request) -> Response:
         return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
 
     async def refused(request: Request, error: Any) -> Response:
         headers = {"Retry-After": "1"} if error.status == 503 else {}
-        if error.status in (408, 413):
-            headers["Connection"] = "close"  # the rest of the body is not read
+        if error.status in (408, 413, 503):
+            headers["Connection"] = "close"  # the rest of the body may not have been read
         return _json(rest.error_body(str(error)), error.status, headers)
 
     async def failed(request: Request, error: Any) -> Response:
@@ -223,25 +269,6 @@ def _check_name(request: Request, served: Served) -> None:
         raise Refused(
             404, f"no model {name!r} of version {version}; there is {served.name!r}, {served.version}"
         )
-
-
-async def _read(request: Request, limits: Limits) -> bytes:
-    """The body, unless it is too long or too slow."""
-    message = f"the body may have {limits.body} bytes"
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.body:
-        raise Refused(413, message)
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(limits.seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.body:
-                    raise Refused(413, message)
-                parts.append(part)
-    except TimeoutError as error:
-        raise Refused(408, f"the body did not arrive within {limits.seconds:g} seconds") from error
-    return b"".join(parts)
 
 
 def _first_line(error: BaseException) -> str:

@@ -158,3 +158,10 @@ def test_answers_by_row_and_by_column():
     assert json.loads(answer(two, False)) == {
         "outputs": {"scores": [0.5, 1.0], "top_labels": [["émeu"], ["dog"]]}
     }
+
+
+def test_an_answer_of_gigabytes_is_refused(monkeypatch):
+    monkeypatch.setattr(rest, "MAX_NUMBERS", 10)
+    assert json.loads(answer({"x": np.zeros((2, 5))}, by_row=True))["predictions"] == [[0] * 5] * 2
+    with pytest.raises(BadRequest, match="has 12 numbers, 10 are allowed: ask for fewer examples"):
+        answer({"x": np.zeros((2, 5)), "y": np.zeros(2)}, by_row=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from keras_resnet.serving.endpoints import Endpoint, load_served
 starlette = pytest.importorskip("starlette", reason="needs the extra keras-resnet[serve]")
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra keras-resnet[serve]")
 
+from keras_resnet.serving.connections import bounded  # noqa: E402
 from keras_resnet.serving.server import Limits, _listen, make_app, serve  # noqa: E402
 
 FILE = picture("JPEG", 2)
@@ -34,8 +37,10 @@ B64 = {"b64": base64.b64encode(FILE).decode()}
 class Running:
     """An application served in a thread."""
 
-    def __init__(self, app):
-        config = uvicorn.Config(app, port=0, log_level="critical")
+    def __init__(self, app, limits=None):
+        limits = limits or Limits()
+        protocol = bounded(limits.seconds, limits.connections)
+        config = uvicorn.Config(app, port=0, log_level="critical", http=protocol)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
@@ -214,6 +219,82 @@ def test_a_slow_body_is_given_up(served):
             assert client.recv(1000).startswith(b"HTTP/1.1 408")
     finally:
         running.stop()
+
+
+def closed(client, seconds=5):
+    """Whether the other side ends the connection before it has said anything."""
+    client.settimeout(seconds)
+    try:
+        return client.recv(1000) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_slow_head_is_given_up_however_it_trickles_in(served):
+    limits = Limits(seconds=0.5)
+    running = Running(make_app(served, limits), limits)
+    try:
+        silent, slow = (socket.create_connection(("127.0.0.1", running.port)) for _ in range(2))
+        with silent, slow:
+            with suppress(ConnectionError):
+                for byte in b"GET / HTTP/1.1\r\n":
+                    slow.sendall(bytes([byte]))
+                    time.sleep(0.06)
+            assert closed(slow, 0.3)
+            assert closed(silent, 0.3)
+        assert running.ask("GET", "/v1/models/pets")[0] == 200
+    finally:
+        running.stop()
+
+
+def test_a_client_that_takes_no_answer_is_given_up(served):
+    from dataclasses import replace
+
+    inputs = {"images": (np.dtype(np.float32), (None, None, None, 3))}
+    endpoint = Endpoint(inputs, lambda arrays: {"probabilities": np.zeros((1, 3_000_000))})
+    limits = Limits(seconds=0.5)
+    running = Running(make_app(replace(served, endpoints={"serving_default": endpoint}), limits), limits)
+    try:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", running.port))
+            body = b'{"instances": [[[[0, 0, 0]]]]}'
+            client.sendall(
+                b"POST /v1/models/pets:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+            )
+            client.sendall(body)
+            for _ in range(100):
+                time.sleep(0.1)
+                if running.server.server_state.total_requests and not running.server.server_state.connections:
+                    break
+            assert not running.server.server_state.connections
+    finally:
+        running.stop()
+
+
+def test_connections_and_bodies_are_counted(served):
+    limits = Limits(held=1000, connections=2)
+    running = Running(make_app(served, limits), limits)
+    try:
+        assert running.ask("POST", "/look", b"x" * 1001)[0] == 503
+        for _ in range(3):  # what is refused or answered is held no longer
+            assert running.ask("POST", "/look", b"x" * 600)[0] == 400
+        first, second, third = (socket.create_connection(("127.0.0.1", running.port)) for _ in range(3))
+        with first, second, third:
+            assert closed(third)
+    finally:
+        running.stop()
+
+
+def test_a_client_that_leaves_within_its_body_is_no_error_of_ours(running, monkeypatch):
+    said = []
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "error", lambda *args, **_: said.append(args))
+    with socket.create_connection(("127.0.0.1", running.port)) as client:
+        client.sendall(b"POST /look HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        time.sleep(0.1)
+    time.sleep(0.1)
+    assert running.ask("GET", "/v1/models/pets")[0] == 200
+    assert said == []
 
 
 def test_an_error_of_ours_is_500_and_the_server_goes_on(served):
