@@ -55,8 +55,8 @@ def evaluate(
 ) -> None:
     """Measure top-1 and top-5 error; several MODELs are an ensemble.
 
-    A MODEL is a run folder, a .keras file or an exported SavedModel. Without --dataset, the data is what
-    the (first) model was trained on.
+    A MODEL is a run folder, a .keras file or an export (SavedModel, .onnx, .tflite). Without --dataset,
+    the data is what the (first) model was trained on.
 
     \b
     Examples:
@@ -67,15 +67,17 @@ def evaluate(
     start_tensorflow()
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation import evaluate as run_evaluation
-    from keras_resnet.evaluation import open_classifier
+    from keras_resnet.serving.forms import is_converted, open_form
     from keras_resnet.training.devices import make_strategy
 
     strategy = make_strategy(devices)
     with strategy.scope():
-        first = open_classifier(models[0])
+        first = open_form(models[0])
+    # Keras models one at a time: an ensemble needs the memory of one only.
+    others = [open_form(model) if is_converted(model) else model for model in models[1:]]
     data = open_dataset(dataset or first.info.dataset or "digits", data_dir=data_dir)
     result = run_evaluation(
-        [first, *models[1:]],
+        [first, *others],
         data,
         split=split,
         views=views,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -105,15 +106,17 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     except (ValueError, OSError) as error:
         raise UserError(f"cannot read {path} as a LiteRT file: {str(error).splitlines()[0]}") from error
     ready: list[tuple[int, ...]] = []
+    alone = threading.Lock()  # an interpreter has one set of tensors; a server has several threads
 
     def probabilities(images: np.ndarray) -> np.ndarray:
-        if ready != [images.shape]:
-            interpreter.resize_tensor_input(inputs["index"], images.shape)
-            interpreter.allocate_tensors()
-            ready[:] = [images.shape]
-        interpreter.set_tensor(inputs["index"], images.astype(np.float32))
-        interpreter.invoke()
-        return interpreter.get_tensor(outputs["index"])
+        with alone:
+            if ready != [images.shape]:
+                interpreter.resize_tensor_input(inputs["index"], images.shape)
+                interpreter.allocate_tensors()
+                ready[:] = [images.shape]
+            interpreter.set_tensor(inputs["index"], images.astype(np.float32))
+            interpreter.invoke()
+            return interpreter.get_tensor(outputs["index"])
 
     return probabilities
 

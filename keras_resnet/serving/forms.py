@@ -16,13 +16,18 @@ from keras_resnet.saving import ModelInfo
 MODULES = {".onnx": "onnx", ".tflite": "litert"}
 
 
+def is_converted(path: str) -> bool:
+    """Whether the path names an ONNX or LiteRT file."""
+    return Path(path).suffix in MODULES
+
+
 def open_form(path: str) -> Classifier:
     """Open a run folder, a `.keras` file, a SavedModel, an `.onnx` or a `.tflite` file.
 
     Raises:
         UserError: there is nothing, or nothing readable, at the path, or a package to read it is missing.
     """
-    if Path(path).suffix not in MODULES:
+    if not is_converted(path):
         return open_classifier(path)
     if not Path(path).is_file():
         raise UserError(f"no model at {path}")
@@ -38,4 +43,5 @@ def open_form(path: str) -> Classifier:
         return probabilities
 
     size = (info.image_size, info.image_size)
-    return Classifier(path, info, predict, size if module.FIXED_SIZE else (None, None))
+    shape = size if module.FIXED_SIZE else (None, None)
+    return Classifier(path, info, predict, shape, path=Path(path))

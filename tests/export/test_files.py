@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from saved_networks import picture, saved_network
 
+from keras_resnet.cli import main
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.export import export_model
 from keras_resnet.saving import load_model
@@ -71,6 +73,18 @@ def test_an_exported_file_gives_the_models_answers(format, precision, tolerance,
     answers, expected = predict(str(path), images), predict(str(home / "pets.keras"), images)
     same = [a["top"][0]["label"] == b["top"][0]["label"] for a, b in zip(answers, expected, strict=True)]
     assert np.mean(same) >= (0.9 if precision == "int8" else 1)
+
+
+@pytest.mark.peers
+def test_evaluate_takes_them(home, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("tf2onnx")
+    models = [export(home, tmp_path, format, "float32").path for format in ("onnx", "litert")]
+    arguments = ["evaluate", "--dataset", str(home / "images"), "--json"]
+    run = CliRunner().invoke(main, [*arguments, *models])
+    expected = CliRunner().invoke(main, [*arguments, str(home / "pets.keras")])
+    assert json.loads(run.stdout)["top1_error"] == json.loads(expected.stdout)["top1_error"]
+    assert json.loads(run.stdout)["models"] == models
 
 
 @pytest.mark.peers
