@@ -120,7 +120,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     if not zipfile.is_zipfile(file):
         raise UserError(f"{file} is not a .keras file; weights of other kinds: keras-resnet import-weights")
     try:
-        model = keras.saving.load_model(file, compile=False)
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"cannot read {file} as a Keras model: {reason}") from error

@@ -117,6 +117,12 @@ def _find(name: str, data_dir: str | None) -> Any:
     import tensorflow_datasets as tfds
 
     try:
+        # TFDS would fetch a community's code for NAMESPACE:NAME and run it; names come from model files too.
+        if tfds.core.naming.parse_builder_name_kwargs(name)[0].namespace:
+            raise UsageError(
+                f"{name!r} is a community's data set, which runs code from elsewhere: prepare it yourself "
+                "and name a folder of class folders"
+            )
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
         base = name.split("/")[0].split(":")[0]

@@ -26,6 +26,7 @@ def read_h5(path: Path) -> State:
 
     try:
         with h5py.File(path, "r") as file:
+            _check_self_contained(file)
             group = file.get("model_weights", file)  # a whole model of Keras 2 in one .h5
             state = dict(_legacy(group) if "layer_names" in group.attrs else _keras3(group))
     except (OSError, KeyError) as error:
@@ -33,6 +34,28 @@ def read_h5(path: Path) -> State:
     if not state:
         raise UserError(f"{path} holds no weights of named layers (was it written by Keras before 3.6?)")
     return state
+
+
+def _check_self_contained(file: Any) -> None:
+    """HDF5 can point into other files: weights that do would carry those files' contents along.
+
+    Raises:
+        UserError: it does, or a set of numbers claims more of them than there are.
+    """
+    import h5py
+
+    def look_at(name: str, entry: Any) -> None:
+        if not isinstance(entry, h5py.Dataset):
+            return
+        if entry.external or entry.is_virtual:
+            raise UserError(f"{file.filename}: {name} lies in another file, which is not read")
+        if entry.compression is None and entry.nbytes > entry.id.get_storage_size():
+            raise UserError(f"{file.filename}: {name} has fewer numbers than it claims")
+
+    link = file.visititems_links(lambda name, link: name if isinstance(link, h5py.ExternalLink) else None)
+    if link is not None:
+        raise UserError(f"{file.filename}: {link} lies in another file, which is not read")
+    file.visititems(look_at)
 
 
 def _legacy(group: Any) -> Iterator[tuple[str, np.ndarray]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import io
 import json
+import math
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -81,6 +82,10 @@ class _Tensor:
         buffer, data = self.buffer, self.buffer.data
         if data is None or len(data) < buffer.count * buffer.item_size:
             raise ValueError("a tensor without its data: the file is cut off")
+        if (
+            math.prod(self.shape) > buffer.count
+        ):  # repeated by strides of 0: a few bytes would claim terabytes
+            raise ValueError("a tensor of more numbers than its data")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         if 0 not in self.shape and last >= buffer.count:  # the bound that as_strided does not check
             raise ValueError("a tensor that reaches beyond its data")
@@ -184,6 +189,8 @@ def _read_zip(path: Path) -> tuple[Any, ByteOrder]:
             raise ValueError("it is a zip archive, but not one that torch.save writes")
         root = pickles[0].removesuffix("data.pkl")
         names = set(archive.namelist())
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ValueError("it is compressed, which torch.save never does")  # nor can it be a zip bomb
         byte_order: ByteOrder = "<"
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() == b"big":
             byte_order = ">"

@@ -140,6 +140,12 @@ def test_unknown_names_suggest_close_ones(data_dir):
             open_dataset(path, data_dir=data_dir)
 
 
+def test_the_code_of_communities_is_not_fetched(data_dir):
+    for name in ("huggingface:mnist", "kaggle:mnist/config"):
+        with pytest.raises(UsageError, match="runs code from elsewhere"):
+            open_dataset(name, data_dir=data_dir)
+
+
 def test_a_data_set_without_labelled_images_is_refused(data_dir):
     with pytest.raises(UsageError, match="no image with a class label"):
         open_dataset("odd_text", data_dir=data_dir)

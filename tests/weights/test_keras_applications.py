@@ -146,6 +146,28 @@ def test_our_own_weight_files(tmp_path):
             np.testing.assert_array_equal(array, state[key], err_msg=key)
 
 
+@pytest.mark.parametrize("kind", ["link", "external", "virtual", "claim"])
+def test_weights_that_lie_in_other_files_are_not_read(kind, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = np.arange(4.0)
+    (tmp_path / "secret").write_bytes(bytes(32))
+    path = tmp_path / "model.h5"
+    with h5py.File(path, "w") as file:
+        if kind == "link":
+            file["layers/a"] = h5py.ExternalLink("other.h5", "/")
+        elif kind == "external":
+            file.create_dataset("layers/a", (4,), "f8", external=[(str(tmp_path / "secret"), 0, 32)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((4,), "f8")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "secret", (4,))
+            file.create_virtual_dataset("layers/a", layout)
+        else:
+            file.create_dataset("layers/a", (10**12,), "f8", chunks=(1000,))
+    message = "has fewer numbers than it claims" if kind == "claim" else "lies in another file"
+    with pytest.raises(UserError, match=rf"model\.h5: layers/a {message}"):
+        read_weights(path)
+
+
 def test_a_keras_file_as_weights(tmp_path):
     model = keras_resnet.ResNet20(classes=5)
     model.save(tmp_path / "model.keras")

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from keras_resnet.errors import UserError
-from keras_resnet.weights.torch_files import read_metadata, read_tensors
+from keras_resnet.weights.torch_files import _Buffer, _Tensor, read_metadata, read_tensors
 
 from .torch_pickles import state_dict_pickle, write_checkpoint, write_legacy, write_zip
 
@@ -101,6 +101,20 @@ def test_a_tensor_cannot_reach_beyond_its_data(tmp_path, view):
     path = write_checkpoint(tmp_path / "x.pth", {"x": np.zeros((2, 3), "f4")}, **view)
     with pytest.raises(UserError, match="a tensor"):
         read_tensors(path)
+
+
+def test_a_few_bytes_cannot_claim_gigabytes(tmp_path):
+    with pytest.raises(ValueError, match="a tensor of more numbers than its data"):
+        _Tensor(_Buffer("f4", 1, bytes(4)), 0, (10**6, 10**6), (0, 0)).array("<")
+    path = write_checkpoint(tmp_path / "x.pth", {"x": np.zeros((2, 3), "f4")})
+    with (
+        zipfile.ZipFile(path) as stored,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in stored.namelist():
+            bomb.writestr(name, stored.read(name))
+    with pytest.raises(UserError, match=r"bomb\.pth: it is compressed"):
+        read_tensors(tmp_path / "bomb.pth")
 
 
 def test_damaged_and_foreign_files_are_explained(tmp_path, tensors):
