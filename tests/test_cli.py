@@ -147,19 +147,9 @@ def test_an_imagenet_network_trains_on_the_digits_and_says_so(tmp_path):
 
 def test_class_folders_train_too(tmp_path):
     data = make_folder(tmp_path / "data", {"train": {"b": 8, "a": 8}, "test": {"a": 2, "b": 2}})
-    run(
-        "train",
-        "--depth",
-        "20",
-        "--dataset",
-        data,
-        "--steps",
-        "2",
-        "--batch-size",
-        "4",
-        "--workdir",
-        tmp_path / "r",
-    )
+    arguments = ("--steps", "2", "--batch-size", "4", "--freeze", "conv2", "--workdir", tmp_path / "r")
+    _, stderr = run("train", "--depth", "20", "--dataset", data, *arguments)
+    assert "up to conv2 stay as they are, which is random: --weights" in stderr
     result = json.loads(run("evaluate", tmp_path / "r", "--json")[0])
     assert result["images"] == 4 and result["label_names"] == ["a", "b"]
 
@@ -211,6 +201,8 @@ def test_more_devices_than_images_in_a_batch(tmp_path):
 def test_folders_that_cannot_be_trained_on(tmp_path):
     (tmp_path / "empty" / "train").mkdir(parents=True)
     assert "class" in one_line("train", "--depth", "20", "--dataset", tmp_path / "empty")
+    flat = make_folder(tmp_path, {"flat": {"a": 3, "b": 3}}) / "flat"
+    assert f"{flat}/train" in one_line("train", "--depth", "20", "--dataset", flat, code=2)
     hollow = make_folder(tmp_path / "hollow", {"train": {"a": 3, "b": 0}, "test": {"a": 1, "b": 1}})
     assert "b" in one_line("train", "--depth", "20", "--dataset", hollow)
     other = make_folder(tmp_path / "other", {"train": {"a": 3, "b": 3}, "test": {"a": 1, "c": 1}})

@@ -258,7 +258,8 @@ def _tell(plan: Plan, drawn: Path | None, as_json: bool) -> None:
         click.echo(found["summary"])
     missing = sum(run.status != "measured" for run in plan.runs)
     if missing:
-        click.echo(f"{missing} of {len(plan.runs)} runs are not measured yet")
+        folder = plan.runs[0].folder.parent
+        click.echo(f"{missing} of {len(plan.runs)} runs are not measured yet; they go to {folder}")
     if drawn:
         click.echo(f"plot: {drawn}", err=True)
 

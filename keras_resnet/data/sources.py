@@ -73,6 +73,11 @@ class Dataset:
         """
         name = split_name(split)
         if name not in self.splits:
+            if name == "train" and set(self.splits) == {"all"}:
+                raise UsageError(
+                    f"{self.name} has class folders but no train/: move them to {self.root}/train, and some "
+                    f"images of each class to {self.root}/val (or train with --hold-out N, which picks N)"
+                )
             raise UsageError(f"data set {self.name} has no split {name!r}: it has {', '.join(self.splits)}")
         return split_range(split, self.splits[name])
 

@@ -317,6 +317,11 @@ class _Run:
             f"({self.total_steps / self.per_epoch:.4g} epochs), rate {self.schedule.peak:g}, "
             f"{settings.precision}, {describe_devices(self.strategy)}; writing to {self.workdir}"
         )
+        if recipe.freeze and self.initial is None:
+            reporter.say(
+                f"note: the stages up to {recipe.freeze} stay as they are, which is random: --weights names "
+                "trained ones to start from"
+            )
         if first_step:
             reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
 
