@@ -18,6 +18,7 @@ from keras_resnet.cli.common import command, echo_json, json_option, start_tenso
     type=click.Choice(["saved_model", "onnx", "litert"]),
     default="saved_model",
     show_default=True,
+    help="onnx and litert need the extra keras-resnet[convert].",
 )
 @click.option(
     "--precision",
@@ -100,8 +101,13 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
 
 @command()
 @click.argument("model")
-@click.option("--port", type=int, default=8501, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=int, default=8501, show_default=True, help="Where it listens.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to bind to; by default reached from here only.",
+)
 @click.option("--name", help="Name in the URL; the export's folder name by default.")
 def serve(model: str, port: int, host: str, name: str | None) -> None:
     """Serve an export at your desk with TensorFlow Serving's REST API, and a page to drop pictures on.
