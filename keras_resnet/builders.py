@@ -109,10 +109,14 @@ def _pool(pooling: str) -> keras.layers.Layer:
 def _conv(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
     """Convolution without bias, padded by half the kernel on every side (as Caffe and torch do).
 
-    Keras' "same" pads strided layers on one side only; the two agree at stride 1.
+    Keras' "same" pads strided layers on one side only; the two agree at stride 1. A 1×1 convolution of
+    stride 2 reads every second pixel: taking those first leaves one of stride 1, whose gradients are faster.
     """
     if kernel > 1 and stride > 1:
         x = layers.ZeroPadding2D(kernel // 2, NHWC, name=f"{name}_pad")(x)
+    elif stride > 1:
+        x = layers.AveragePooling2D(1, stride, data_format=NHWC, name=f"{name}_subsample")(x)
+        stride = 1
     return layers.Conv2D(
         filters,
         kernel,
