@@ -203,6 +203,8 @@ def test_folders_that_cannot_be_trained_on(tmp_path):
     assert "class" in one_line("train", "--depth", "20", "--dataset", tmp_path / "empty")
     flat = make_folder(tmp_path, {"flat": {"a": 3, "b": 3}}) / "flat"
     assert f"{flat}/train" in one_line("train", "--depth", "20", "--dataset", flat, code=2)
+    few = make_folder(tmp_path / "few", {split: {"a": 3, "b": 3} for split in ("train", "val")})
+    assert "cifar-paper takes 128 images a step" in one_line("train", "--depth", "20", "--dataset", few)
     hollow = make_folder(tmp_path / "hollow", {"train": {"a": 3, "b": 0}, "test": {"a": 1, "b": 1}})
     assert "b" in one_line("train", "--depth", "20", "--dataset", hollow)
     other = make_folder(tmp_path / "other", {"train": {"a": 3, "b": 3}, "test": {"a": 1, "c": 1}})

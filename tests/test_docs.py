@@ -5,7 +5,6 @@ A block that cannot run here says why in a comment directly above it: `<!-- not 
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import os
@@ -120,12 +119,11 @@ def test_every_block_can_run_or_says_why_not(block, tmp_path):
 def test_commands_in_the_text_parse(page):
     prose = FENCE.sub("", page.read_text(encoding="utf-8"))
     for line in re.findall(r"`keras-resnet ([^`…]+)`", prose):
-        with contextlib.suppress(click.MissingParameter):  # a command's name alone
-            parse_words = shlex.split(line)
-            if len(parse_words) > 1:
-                parse(parse_words, page.name)
-            else:
-                assert parse_words[0] in main.commands or parse_words[0].startswith("-"), line
+        first, *rest = shlex.split(line)
+        if rest or first.startswith("-"):
+            parse([first, *rest], f"{page.name}: `keras-resnet {line}`")
+        else:
+            assert first in main.commands, line
 
 
 def all_commands(group: Any = main, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -142,6 +140,19 @@ def test_the_examples_in_the_help_parse():
             if line.strip().startswith("keras-resnet "):
                 words = shlex.split(re.split(r"\s{3,}", line.strip())[0])
                 parse(words[1:], f"help of {' '.join(path)}")
+
+
+def test_every_option_says_what_it_is_for():
+    for path, command in all_commands():
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        assert not [option.name for option in options if not option.help], path
+
+
+@pytest.mark.parametrize("page", PAGES[:2], ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_outside_the_site_lead_somewhere(page):
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", prose):
+        assert (page.parent / target).exists(), target
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +277,7 @@ def site(tmp_path_factory) -> Path:
 
 def test_the_site_has_every_command_and_every_public_name(site):
     cli = (site / "cli.html").read_text(encoding="utf-8")
+    assert "Sentinel" not in cli  # a default that click calls unset
     for path, _ in all_commands():
         assert f'id="keras-resnet-{"-".join(path)}"' in cli, path
     api = (site / "api.html").read_text(encoding="utf-8")

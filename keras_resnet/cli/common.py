@@ -96,6 +96,20 @@ dataset_option = click.option(
 data_dir_option = click.option(
     "--data-dir", default=None, metavar="DIR", help="Where TFDS keeps prepared data sets."
 )
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    show_default=True,
+    help="Of activations; weights stay float32.",
+)
+devices_option = click.option(
+    "--devices",
+    default="all",
+    show_default=True,
+    metavar="N|all|cpu:K|tpu",
+    help="GPUs to use, the CPU as K devices, or a TPU.",
+)
 
 
 def start_tensorflow() -> None:

@@ -94,8 +94,8 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
 @click.argument("dataset")
 @click.argument("output")
 @data_dir_option
-@click.option("--split", default="test", show_default=True)
-@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--split", default="test", show_default=True, help="Where to take them from.")
+@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="How many.")
 def samples_command(dataset: str, output: str, data_dir: str | None, split: str, count: int) -> None:
     """Write a few images of DATASET as PNG files named LABEL-INDEX.png to the folder OUTPUT.
 

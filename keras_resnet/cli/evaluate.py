@@ -10,6 +10,7 @@ from keras_resnet.cli.common import (
     command,
     data_dir_option,
     dataset_option,
+    devices_option,
     echo_json,
     json_option,
     start_tensorflow,
@@ -34,8 +35,10 @@ report_option = click.option("--report", metavar="FILE.html", help="Write a page
     show_default=True,
     help="One central crop; corners and centre with mirror images; whole images at five sizes.",
 )
-@click.option("--batch-size", type=int, default=64, show_default=True)
-@click.option("--devices", default="all", show_default=True, metavar="N|all|cpu:K")
+@click.option(
+    "--batch-size", type=int, default=64, show_default=True, help="Views per step; changes no result."
+)
+@devices_option
 @click.option("--save-scores", metavar="FILE.npz", help="Keep every image's scores for `ensemble`.")
 @click.option("--skip-limit", type=float, default=0.05, show_default=True, help="Accepted unreadable share.")
 @report_option
@@ -145,7 +148,8 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
     if as_json:
         echo_json(result.to_json())
         return
-    for name in ("top1_error", "top5_error"):
+    # Of five classes or fewer, the best five always hold the right one.
+    for name in ("top1_error", "top5_error") if len(result.scores.label_names) > 5 else ("top1_error",):
         low, high = result.intervals[name]
         label = "top-1" if name == "top1_error" else "top-5"
         click.echo(f"{label} error  {getattr(result, name):6.2f} %   (95 % interval {low:.2f} to {high:.2f})")

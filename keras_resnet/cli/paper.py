@@ -12,9 +12,11 @@ from keras_resnet.cli.common import (
     command,
     data_dir_option,
     dataset_option,
+    devices_option,
     echo_json,
     echo_table,
     json_option,
+    precision_option,
     start_tensorflow,
 )
 
@@ -37,13 +39,8 @@ if TYPE_CHECKING:
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--image-size", type=int, metavar="PIXELS", help="Side of the networks' input.")
 @click.option("--hold-out", type=int, default=0, help="Validate on that many training images (Sec. 4.2).")
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
-    default="float32",
-    show_default=True,
-)
-@click.option("--devices", default="all", show_default=True, metavar="N|all|cpu:K|tpu")
+@precision_option
+@devices_option
 @click.option("--networks", metavar="A,B,…", help="Only these networks; for figure3: which to draw.")
 @click.option("--model", "models", multiple=True, metavar="MODEL", help="figure7: measure this run or file.")
 @click.option("--workdir", default="runs/paper", show_default=True, metavar="DIR", help="Where runs go.")
@@ -114,7 +111,7 @@ def paper(
     changes = {key: value for key, value in overrides.items() if value is not None}
     if quick:
         if dataset or recipe or changes or image_size or hold_out:
-            raise UsageError("--quick fixes data and recipe; leave the options that change them out")
+            raise UsageError("--quick fixes data and recipe; leave out what changes them, or --quick itself")
         conditions = quick_conditions(precision, devices)
     else:
         conditions = Conditions(
@@ -266,7 +263,7 @@ def _tell(plan: Plan, drawn: Path | None, as_json: bool) -> None:
 
 @command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--output", default="report.html", show_default=True, metavar="FILE")
+@click.option("--output", default="report.html", show_default=True, metavar="FILE", help="Where to write.")
 @click.option(
     "--format",
     "kind",
@@ -275,7 +272,9 @@ def _tell(plan: Plan, drawn: Path | None, as_json: bool) -> None:
 )
 @data_dir_option
 @click.option("--evaluate/--no-evaluate", default=True, help="Test runs that have not been tested yet.")
-@click.option("--title", default="Residual networks: a report of training runs", show_default=True)
+@click.option(
+    "--title", default="Residual networks: a report of training runs", show_default=True, help="Of the page."
+)
 def report(
     runs: tuple[str, ...], output: str, kind: str | None, data_dir: str | None, evaluate: bool, title: str
 ) -> None:

@@ -11,8 +11,10 @@ from keras_resnet.cli.common import (
     command,
     data_dir_option,
     dataset_option,
+    devices_option,
     echo_json,
     json_option,
+    precision_option,
     start_tensorflow,
 )
 
@@ -30,33 +32,22 @@ from keras_resnet.cli.common import (
 @click.option("--batch-size", type=int, help="Images per step, over all devices.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--weight-decay", type=float, help="L2 term in the gradient of kernels.")
-@click.option("--label-smoothing", type=float)
+@click.option("--label-smoothing", type=float, help="Probability spread over all classes: 0.1.")
 @click.option("--gradient-clip", type=float, help="Largest norm of the whole gradient.")
 @click.option("--ema", type=float, help="Decay of a running average of the weights, such as 0.999.")
 @click.option("--freeze", metavar="STAGE", help="Do not train up to this stage (conv1 … conv5).")
 @click.option("--weights", metavar="FILE", help='Start from these weights ("imagenet" or a file).')
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
-    default="float32",
-    show_default=True,
-)
+@precision_option
 @click.option("--image-size", type=int, metavar="PIXELS", help="Side of the network's input.")
-@click.option(
-    "--devices",
-    default="all",
-    show_default=True,
-    metavar="N|all|cpu:K|tpu",
-    help="GPUs to use, or the CPU as K devices.",
-)
+@devices_option
 @click.option("--workers", metavar="HOST:PORT,…", help="All workers of a run on several machines.")
 @click.option("--worker-index", type=int, help="This machine's place in --workers, from 0.")
 @click.option("--accumulate", type=int, default=1, help="Pass each batch in that many parts.")
 @click.option("--hold-out", type=int, default=0, help="Validate on that many training images (Sec. 4.2).")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, order and augmentation.")
 @click.option("--workdir", metavar="DIR", help="Run folder; runs/NETWORK-DATASET by default.")
 @click.option("--fresh", is_flag=True, help="Start over in a run folder that is not empty.")
-@click.option("--checkpoint-minutes", type=float, default=5.0, show_default=True)
+@click.option("--checkpoint-minutes", type=float, default=5.0, show_default=True, help="Save that often.")
 @click.option("--checkpoint-steps", type=int, help="Save every so many steps as well.")
 @click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to DIR/tensorboard.")
 @click.option("--profile", is_flag=True, help="Write a trace of ten steps to DIR/profile.")
@@ -160,7 +151,7 @@ def _slug(dataset: str) -> str:
 @dataset_option
 @data_dir_option
 @click.option("--batches", type=int, default=100, show_default=True, help="Training batches to average over.")
-@click.option("--batch-size", type=int, default=128, show_default=True)
+@click.option("--batch-size", type=int, default=128, show_default=True, help="Images per batch.")
 @click.option("--output", metavar="FILE", help="Where to write; by default the model is replaced.")
 def recalibrate(
     model: str, dataset: str | None, data_dir: str | None, batches: int, batch_size: int, output: str | None

@@ -31,15 +31,19 @@ class Triple(click.ParamType):
 @click.argument("file")
 @click.option("--name", required=True, help="The network: resnet50, vgg16, resnet20, …")
 @click.option("--classes", type=int, help="By default the network's own number.")
-@click.option("--shortcut", type=click.Choice(["A", "B", "C"]))
-@click.option("--downsample", type=click.Choice(["1x1", "3x3"]))
+@click.option("--shortcut", type=click.Choice(["A", "B", "C"]), help="Of the file's network (Sec. 3.3).")
+@click.option(
+    "--downsample", type=click.Choice(["1x1", "3x3"]), help="Where its bottlenecks have their stride."
+)
 @click.option("--mean", type=Triple(), help="What the file's network had subtracted, 0…255 units.")
 @click.option("--std", type=Triple(), help="What it was then divided by, 0…255 units.")
 @click.option(
     "--padding", type=click.Choice(["both", "end"]), help="Where the file's option A has its zeros."
 )
 @click.option("--label-names", metavar="FILE", help="Class names, one a line.")
-@click.option("--output", default="model.keras", show_default=True, metavar="FILE.keras")
+@click.option(
+    "--output", default="model.keras", show_default=True, metavar="FILE.keras", help="Where to write."
+)
 def import_weights(
     file: str,
     name: str,
@@ -90,7 +94,14 @@ def _lines(file: str) -> list[str]:
 
 @command("export-weights")
 @click.argument("model")
-@click.option("--to", "target", type=click.Choice(["torch"]), default="torch", show_default=True)
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(["torch"]),
+    default="torch",
+    show_default=True,
+    help="Whose names and layout the file has.",
+)
 @click.argument("file", metavar="FILE.safetensors")
 def export_weights(model: str, target: str, file: str) -> None:
     """Write MODEL's weights under the names of torchvision's model of the same network.

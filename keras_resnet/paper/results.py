@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from keras_resnet.pages.blocks import Table
@@ -72,6 +73,9 @@ def tables(plan: Plan) -> list[Table]:
         result.append(
             Table(("", "top-1 error %", "top-5 error %"), [(a, f"{b:.2f}", f"{c:.2f}") for a, b, c in lines])
         )
+    if plan.experiment.measure == "responses" and (found := _responses(plan.runs)):
+        lines = [(label, str(len(stds)), f"{fmean(stds):.3f}") for label, stds in found]
+        result.append(Table(("responses", "3×3 layers", "mean standard deviation"), lines))
     return result + others_table(plan.experiment)
 
 

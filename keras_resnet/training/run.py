@@ -151,6 +151,13 @@ class _Run:
             raise UsageError(f"--batch-size {batch} is smaller than the number of devices, {replicas}")
         if batch % parts:
             raise UsageError(f"--batch-size {batch} must be a multiple of devices × accumulation, {parts}")
+        images = self.dataset.images("train")
+        if batch > images:
+            recipe = self.settings.recipe.name
+            raise UserError(
+                f"recipe {recipe} takes {batch} images a step, {self.dataset.name} has only {images} to "
+                "train on: choose a smaller --batch-size, or --recipe finetune with --weights"
+            )
 
     def _build(self) -> Engine:
         settings = self.settings

@@ -120,6 +120,7 @@ def test_an_experiment_from_nothing_to_the_report(pictures, tmp_path):
     assert [run["status"] for run in found["runs"]] == ["measured"]
     assert found["rows"][0]["images"] == 12
     assert len(found["responses"]["resnet20-A-seed0"]) == 19
+    assert "mean standard deviation" in call(*command[:-1]).stdout
     [run] = (tmp_path / "runs").glob("*/*/resnet20-A-seed0")
     trained = (run / "run.json").stat().st_mtime_ns
     again = json.loads(call(*command).stdout)
