@@ -74,8 +74,8 @@ def tables(plan: Plan) -> list[Table]:
             Table(("", "top-1 error %", "top-5 error %"), [(a, f"{b:.2f}", f"{c:.2f}") for a, b, c in lines])
         )
     if plan.experiment.measure == "responses" and (found := _responses(plan.runs)):
-        lines = [(label, str(len(stds)), f"{fmean(stds):.3f}") for label, stds in found]
-        result.append(Table(("responses", "3×3 layers", "mean standard deviation"), lines))
+        means = [(label, str(len(stds)), f"{fmean(stds):.3f}") for label, stds in found]
+        result.append(Table(("responses", "3×3 layers", "mean standard deviation"), means))
     return result + others_table(plan.experiment)
 
 
