@@ -278,6 +278,8 @@ def site(tmp_path_factory) -> Path:
 def test_the_site_has_every_command_and_every_public_name(site):
     cli = (site / "cli.html").read_text(encoding="utf-8")
     assert "Sentinel" not in cli  # a default that click calls unset
+    prose = "".join(re.findall(r"<p>.*?</p>", cli, re.S))
+    assert not re.search(r":\s+keras-resnet ", prose), "examples are code"
     for path, _ in all_commands():
         assert f'id="keras-resnet-{"-".join(path)}"' in cli, path
     api = (site / "api.html").read_text(encoding="utf-8")

@@ -19,12 +19,13 @@ from keras_resnet.cli.weights import export_weights, import_weights
 def main() -> None:
     """Deep residual networks (He, Zhang, Ren, Sun 2015): train, evaluate, export, predict.
 
-    \b
     Start here:
-      keras-resnet train --depth 20          train on scikit-learn's digits, no network needed
-      keras-resnet evaluate runs/resnet20-digits
-      keras-resnet export runs/resnet20-digits
-      keras-resnet predict exports/resnet20-digits photo.png
+
+    \b
+        keras-resnet train --depth 20          train on scikit-learn's digits, no network needed
+        keras-resnet evaluate runs/resnet20-digits
+        keras-resnet export runs/resnet20-digits
+        keras-resnet predict exports/resnet20-digits photo.png
 
     Answers go to stdout (with --json as one JSON document), everything else to stderr. Exit codes: 0
     done, 2 wrong usage, 1 anything else, 128 + signal when interrupted.

@@ -33,10 +33,11 @@ def inspect_command(
 ) -> None:
     """Show classes, counts, sizes and broken files of DATASET.
 
-    \b
     Examples:
-      keras-resnet data inspect digits --sheet digits.png
-      keras-resnet data inspect path/to/folders --json
+
+    \b
+        keras-resnet data inspect digits --sheet digits.png
+        keras-resnet data inspect path/to/folders --json
     """
     from keras_resnet.recipes import get_recipe
 
@@ -78,9 +79,10 @@ def inspect_command(
 def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, workers: int | None) -> None:
     """Write DATASET as TFRecord shards in the common ImageNet layout to the folder OUTPUT.
 
-    \b
     Example:
-      keras-resnet data pack path/to/folders shards/ --shards 128
+
+    \b
+        keras-resnet data pack path/to/folders shards/ --shards 128
     """
     start_tensorflow()
     from keras_resnet.data.packing import pack
@@ -99,9 +101,10 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
 def samples_command(dataset: str, output: str, data_dir: str | None, split: str, count: int) -> None:
     """Write a few images of DATASET as PNG files named LABEL-INDEX.png to the folder OUTPUT.
 
-    \b
     Example:
-      keras-resnet data samples digits samples/ --count 10
+
+    \b
+        keras-resnet data samples digits samples/ --count 10
     """
     start_tensorflow()
     from keras_resnet.data.samples import write_samples

@@ -61,11 +61,12 @@ def evaluate(
     A MODEL is a run folder, a .keras file or an export (SavedModel, .onnx, .tflite). Without --dataset,
     the data is what the (first) model was trained on.
 
-    \b
     Examples:
-      keras-resnet evaluate runs/resnet20-digits
-      keras-resnet evaluate resnet50.keras --dataset imagenet2012 --views 10-crop --json
-      keras-resnet evaluate runs/a runs/b --save-scores ab.npz --report ab.html
+
+    \b
+        keras-resnet evaluate runs/resnet20-digits
+        keras-resnet evaluate resnet50.keras --dataset imagenet2012 --views 10-crop --json
+        keras-resnet evaluate runs/a runs/b --save-scores ab.npz --report ab.html
     """
     start_tensorflow()
     from keras_resnet.data.sources import open_dataset
@@ -99,9 +100,10 @@ def evaluate(
 def ensemble(files: tuple[str, ...], report: str | None, as_json: bool) -> None:
     """Average scores that `evaluate --save-scores` kept; no model is run again.
 
-    \b
     Example:
-      keras-resnet ensemble resnet20.npz resnet32.npz resnet56.npz
+
+    \b
+        keras-resnet ensemble resnet20.npz resnet32.npz resnet56.npz
     """
     from keras_resnet.evaluation import combine_scores
 
@@ -115,9 +117,10 @@ def ensemble(files: tuple[str, ...], report: str | None, as_json: bool) -> None:
 def compare(first: str, second: str, as_json: bool) -> None:
     """Is model A better than model B, or is it chance? McNemar's test on saved scores of the same images.
 
-    \b
     Example:
-      keras-resnet compare resnet56.npz plain56.npz
+
+    \b
+        keras-resnet compare resnet56.npz plain56.npz
     """
     from keras_resnet.evaluation import combine_scores, mcnemar
 
@@ -167,9 +170,10 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
 def explain(model: str, image: str, output: str | None) -> None:
     """Show what MODEL looks at in IMAGE: Grad-CAM over its last feature map, as an overlay.
 
-    \b
     Example:
-      keras-resnet explain runs/resnet20-digits seven.png
+
+    \b
+        keras-resnet explain runs/resnet20-digits seven.png
     """
     start_tensorflow()
     from pathlib import Path

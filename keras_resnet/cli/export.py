@@ -49,10 +49,11 @@ def export(
     A SavedModel goes to DIR/VERSION in TensorFlow Serving's layout, a new version each time. It needs
     nothing but TensorFlow: `serving_default` takes pixels, `classify_bytes` takes JPEG/PNG files.
 
-    \b
     Examples:
-      keras-resnet export runs/resnet20-digits
-      keras-resnet export resnet50.keras --precision bfloat16 --output served/resnet50
+
+    \b
+        keras-resnet export runs/resnet20-digits
+        keras-resnet export resnet50.keras --precision bfloat16 --output served/resnet50
     """
     start_tensorflow()
     from keras_resnet.export import export_model
@@ -82,10 +83,11 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
 
     IMAGE may be a file, a folder, or - for bytes on stdin.
 
-    \b
     Examples:
-      keras-resnet predict exports/resnet20-digits seven.png
-      keras-resnet predict resnet50.keras photos/ --top 3 --json
+
+    \b
+        keras-resnet predict exports/resnet20-digits seven.png
+        keras-resnet predict resnet50.keras photos/ --top 3 --json
     """
     start_tensorflow()
     from keras_resnet.serving import predict as run_prediction
@@ -114,9 +116,10 @@ def serve(model: str, port: int, host: str, name: str | None) -> None:
 
     Production is TensorFlow Serving itself: docs/serving.md. Needs the extra keras-resnet[serve].
 
-    \b
     Example:
-      keras-resnet serve exports/resnet20-digits --port 8501
+
+    \b
+        keras-resnet serve exports/resnet20-digits --port 8501
     """
     start_tensorflow()
     from keras_resnet.serving.server import serve as run_server

@@ -15,10 +15,11 @@ def models(as_json: bool) -> None:
     Multiply-adds count convolutions and fully connected layers for one image of the network's own size
     (224 or 32 pixels), as the paper's Table 1 does.
 
-    \b
     Examples:
-      keras-resnet models
-      keras-resnet models --json
+
+    \b
+        keras-resnet models
+        keras-resnet models --json
     """
     from keras_resnet.architectures import ARCHITECTURES
 
@@ -58,10 +59,11 @@ def models(as_json: bool) -> None:
 def recipes(as_json: bool) -> None:
     """List the training recipes, the paper's and others.
 
-    \b
     Examples:
-      keras-resnet recipes
-      keras-resnet train --depth 20 --dataset cifar10 --recipe cifar-fast
+
+    \b
+        keras-resnet recipes
+        keras-resnet train --depth 20 --dataset cifar10 --recipe cifar-fast
     """
     from keras_resnet.recipes import RECIPES
 

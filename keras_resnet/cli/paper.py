@@ -73,14 +73,15 @@ def paper(
     Without --dataset it trains on the digits that scikit-learn ships; tables of ImageNet are then shown
     as printed.
 
-    \b
     Examples:
-      keras-resnet paper
-      keras-resnet paper figure6 --quick
-      keras-resnet paper table6 --dataset cifar10 --budget 2h
-      keras-resnet paper table3 --dataset path/to/folders --recipe cifar-fast --seeds 3
-      keras-resnet paper figure7 --dataset cifar10 --model runs/resnet56-cifar10
-      keras-resnet paper figure3 --output figure3.svg
+
+    \b
+        keras-resnet paper
+        keras-resnet paper figure6 --quick
+        keras-resnet paper table6 --dataset cifar10 --budget 2h
+        keras-resnet paper table3 --dataset path/to/folders --recipe cifar-fast --seeds 3
+        keras-resnet paper figure7 --dataset cifar10 --model runs/resnet56-cifar10
+        keras-resnet paper figure3 --output figure3.svg
     """
     from keras_resnet.errors import UsageError
     from keras_resnet.paper.experiments import get_experiment
@@ -283,11 +284,12 @@ def report(
     A RUN is a run folder, or a folder with run folders below it. The HTML page needs nothing outside
     itself; Markdown comes with a folder of images beside it.
 
-    \b
     Examples:
-      keras-resnet report runs/resnet20-digits
-      keras-resnet report runs/paper/digits/quick --output quick.html
-      keras-resnet report runs/a runs/b --output runs.md
+
+    \b
+        keras-resnet report runs/resnet20-digits
+        keras-resnet report runs/paper/digits/quick --output quick.html
+        keras-resnet report runs/a runs/b --output runs.md
     """
     from keras_resnet.report.report import write_report
 

@@ -84,13 +84,14 @@ def train(
     (settings, hardware, results), history.csv (one row an epoch), checkpoints and model.keras. Ctrl-C
     saves and says how to go on.
 
-    \b
     Examples:
-      keras-resnet train --depth 20
-      keras-resnet train --depth 56 --plain --dataset cifar10 --recipe cifar-fast
-      keras-resnet train --depth 50 --dataset path/to/folders --precision mixed_bfloat16
-      keras-resnet train --depth 18 --dataset my-photos --recipe finetune --weights imagenet
-      keras-resnet train --depth 50 --dataset imagenet2012 --workers a:7000,b:7000 --worker-index 0
+
+    \b
+        keras-resnet train --depth 20
+        keras-resnet train --depth 56 --plain --dataset cifar10 --recipe cifar-fast
+        keras-resnet train --depth 50 --dataset path/to/folders --precision mixed_bfloat16
+        keras-resnet train --depth 18 --dataset my-photos --recipe finetune --weights imagenet
+        keras-resnet train --depth 50 --dataset imagenet2012 --workers a:7000,b:7000 --worker-index 0
     """
     from keras_resnet.architectures import get_architecture, network_name
 
@@ -160,9 +161,10 @@ def recalibrate(
 
     The authors' released models hold such averages, taken after training, instead of moving ones.
 
-    \b
     Example:
-      keras-resnet recalibrate runs/resnet20-digits --output recalibrated.keras
+
+    \b
+        keras-resnet recalibrate runs/resnet20-digits --output recalibrated.keras
     """
     start_tensorflow()
     from keras_resnet.training.recalibration import recalibrate_file

@@ -61,11 +61,12 @@ def import_weights(
     Reads .pth/.th (never executing a pickle), .safetensors and .h5. Wrong depth, missing, surplus and
     misshapen tensors are listed by name.
 
-    \b
     Examples:
-      keras-resnet import-weights resnet50-11ad3fa6.pth --name resnet50 --output resnet50.keras
-      keras-resnet import-weights resnet20-12fca82f.th --name resnet20 \\
-          --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375
+
+    \b
+        keras-resnet import-weights resnet50-11ad3fa6.pth --name resnet50 --output resnet50.keras
+        keras-resnet import-weights resnet20-12fca82f.th --name resnet20 \\
+            --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375
     """
     labels = _lines(label_names) if label_names else None
     start_tensorflow()
@@ -106,9 +107,10 @@ def _lines(file: str) -> list[str]:
 def export_weights(model: str, target: str, file: str) -> None:
     """Write MODEL's weights under the names of torchvision's model of the same network.
 
-    \b
     Example:
-      keras-resnet export-weights resnet50.keras --to torch resnet50.safetensors
+
+    \b
+        keras-resnet export-weights resnet50.keras --to torch resnet50.safetensors
     """
     start_tensorflow()
     from keras_resnet.weights import export_weights as run_export
