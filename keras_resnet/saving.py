@@ -126,7 +126,10 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
         raise UserError(f"cannot read {file} as a Keras model: {reason}") from error
     with zipfile.ZipFile(file) as archive:
         if MEMBER in archive.namelist():
-            return SavedModel(model, ModelInfo.from_json(json.loads(archive.read(MEMBER))))
+            try:
+                return SavedModel(model, ModelInfo.from_json(json.loads(archive.read(MEMBER))))
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{file}: its description {MEMBER} is damaged ({error!r})") from error
     return SavedModel(model, _derived_info(model, file))
 
 
@@ -152,6 +155,7 @@ def _derived_architecture(model: keras.Model) -> Architecture:
         grows = "conv3_block1_shortcut_conv" in layers
         architecture = replace(architecture, shortcut="C" if every else "B" if grows else "A")
     if architecture.block == "bottleneck":
-        stride = layers["conv3_block1_conv1"].strides[0]
-        architecture = replace(architecture, downsample="1x1" if stride == 2 else "3x3")
+        # The stride is a layer of its own; in files of earlier versions, the convolution's.
+        pointwise = "conv3_block1_conv1_subsample" in layers or layers["conv3_block1_conv1"].strides[0] == 2
+        architecture = replace(architecture, downsample="1x1" if pointwise else "3x3")
     return architecture

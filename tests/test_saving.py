@@ -154,6 +154,15 @@ def test_what_cannot_be_loaded_is_explained(tmp_path):
         assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("description", ["{", "[]", "{}", '{"name": "resnet20", "shortcut": "A"}'])
+def test_a_damaged_description_is_named(model, description, tmp_path):
+    model.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
+        archive.writestr("keras_resnet.json", description)
+    with pytest.raises(UserError, match=r"m\.keras: its description keras_resnet\.json is damaged"):
+        load_model(tmp_path / "m.keras")
+
+
 def test_a_failed_save_leaves_the_old_file(model, info, tmp_path, monkeypatch):
     path = save_model(model, info, tmp_path / "model.keras")
     before = path.read_bytes()
