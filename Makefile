@@ -40,7 +40,7 @@ test: .venv/.test  ## the tests, without the peers that parity is tested against
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not peers"
+	$(BIN)/pytest -m "not peers" --numprocesses 2 --dist loadfile
 
 test-peers: .venv/.peers  ## the parity tests: torch, torchvision, timm, OpenVINO, onnxruntime, LiteRT, JAX
 	$(BIN)/pytest -m peers -rs

@@ -27,6 +27,9 @@ def training_records(shards: Shards, plan: Plan, start_step: int) -> tf.data.Dat
     first_epoch, first_step = divmod(start_step, plan.steps_per_epoch)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        # Of this traced function alone: the order must not follow the program's global seed (which, at 0,
+        # tf.data cannot join with a computed one).
+        tf.random.set_seed(1)
         return shards.shuffled(plan.epoch_key(number)).take(per_epoch)
 
     records = tf.data.Dataset.range(first_epoch, _LAST_EPOCH).flat_map(without_autograph(epoch))
