@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from keras_resnet.errors import UserError
+from keras_resnet.pages.blocks import is_number
 
 
 class Command(click.Command):
@@ -73,17 +74,13 @@ def echo_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
     """Print rows as a plain table on stdout; numbers are set to the right."""
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    right = [all(_is_number(row[i]) for row in cells[1:]) for i in range(len(header))]
+    right = [all(is_number(row[i]) for row in cells[1:]) for i in range(len(header))]
     for row in cells:
         parts = [
             cell.rjust(width) if flush else cell.ljust(width)
             for cell, width, flush in zip(row, widths, right, strict=True)
         ]
         click.echo("  ".join(parts).rstrip())
-
-
-def _is_number(cell: str) -> bool:
-    return cell in ("", "-") or cell.replace(",", "").replace(".", "").replace("-", "").isdigit()
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.evaluation.scores import Scores
+from keras_resnet.pages.blocks import Gallery, Picture
 
 if TYPE_CHECKING:
     from keras_resnet.data.sources import Dataset
@@ -91,6 +93,33 @@ def _images(dataset: Dataset, split: str, numbers: set[int]) -> dict[int, tuple[
         if len(found) == len(numbers):
             break
     return found
+
+
+def gallery(scores: Scores, dataset: Dataset, count: int = 24) -> Gallery | None:
+    """The `count` surest mistakes as pictures of a page, surest first; None where there are no mistakes.
+
+    Raises:
+        UserError: `dataset` has other images than were scored.
+    """
+    mistakes = confident_mistakes(scores, count)
+    shown = [
+        Picture(
+            _encoded(picture), f"is {mistake.label}, taken for {mistake.predicted}, {mistake.confidence:.1%}"
+        )
+        for mistake, picture in zip(mistakes, pictures(mistakes, dataset, scores.split), strict=True)
+    ]
+    caption = f"{len(shown)} of the mistakes on {scores.dataset} ({scores.split}), surest first."
+    return Gallery(shown, "mistakes", caption) if shown else None
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    """PNG for enlarged small pictures, which have few colours; JPEG for photos."""
+    buffer = io.BytesIO()
+    if picture.getcolors(4096):
+        picture.save(buffer, format="PNG")
+    else:
+        picture.save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def write_mistakes_sheet(

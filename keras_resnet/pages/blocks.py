@@ -17,11 +17,51 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain text under a header; columns of numbers are set to the right."""
+    """Rows of plain text under a header; columns of numbers are set to the right.
+
+    `bars`, one of 0…1 a row, are drawn behind the rows where the page can draw.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    bars: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Counts [row][column] between things of the same names, such as a confusion matrix.
+
+    Cells are shaded by their share of the row. `corner` says what rows and columns are.
+    """
+
+    names: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    corner: str
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    """A number that a reader looks for first, what it is of, and a note in small print."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class KeyNumbers:
+    """The numbers on top of a page."""
+
+    numbers: Sequence[KeyNumber]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A block that opens at a click on `summary`."""
+
+    summary: str
+    block: Table
 
 
 @dataclass(frozen=True)
@@ -39,10 +79,15 @@ class Plot:
 
 @dataclass(frozen=True)
 class Picture:
-    """A small image, PNG bytes, with a line below it."""
+    """A small image, the bytes of a PNG or JPEG file, with a line below it."""
 
-    png: bytes
+    data: bytes
     caption: str
+
+    @property
+    def kind(self) -> str:
+        """ "jpeg" or "png"."""
+        return "jpeg" if self.data.startswith(b"\xff\xd8") else "png"
 
 
 @dataclass(frozen=True)
@@ -61,7 +106,7 @@ class Code:
     text: str
 
 
-Block: TypeAlias = Paragraph | Table | Plot | Gallery | Code
+Block: TypeAlias = Paragraph | Table | Matrix | KeyNumbers | Folded | Plot | Gallery | Code
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,30 @@ from __future__ import annotations
 import base64
 from html import escape
 
-from keras_resnet.pages.blocks import Block, Code, Gallery, Page, Paragraph, Plot, Table, numeric_columns
+from keras_resnet.pages.blocks import (
+    Block,
+    Code,
+    Folded,
+    Gallery,
+    KeyNumbers,
+    Matrix,
+    Page,
+    Paragraph,
+    Plot,
+    Table,
+    numeric_columns,
+)
 from keras_resnet.pages.plots import INK
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --paper: #ffffff; --line: #d8dee4;
-  --shade: #f4f6f8; --accent: #0a58ca; }
+  --shade: #f4f6f8; --accent: #0a58ca; --right: 38 128 80; --wrong: 196 62 42; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa5b1; --paper: #14181d;
-  --line: #343b43; --shade: #1d232a; --accent: #6cb0ff; } }
+  --line: #343b43; --shade: #1d232a; --accent: #6cb0ff; --right: 92 190 136; --wrong: 240 120 96; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 60rem; padding: 1.25rem 1rem 4rem; background: var(--paper);
   color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.5rem 0 0.25rem; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.5rem 0 0.25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 0.75rem; padding-bottom: 0.3rem;
   border-bottom: 1px solid var(--line); }
 p { margin: 0.6rem 0; overflow-wrap: anywhere; }
@@ -30,17 +42,31 @@ th, td { padding: 0.32rem 0.9rem 0.32rem 0; text-align: left; vertical-align: to
   border-bottom: 1px solid var(--line); }
 th { font-weight: 600; }
 .n { text-align: right; font-variant-numeric: tabular-nums; }
+.bar { width: 40%; min-width: 5rem; vertical-align: middle; }
+.bar div { height: 0.8rem; min-width: 1px; border-radius: 2px; background: var(--accent); }
+.matrix { min-width: 0; }
+.matrix td { min-width: 2.6rem; padding: 0.2rem 0.4rem; text-align: center; border: 1px solid var(--line); }
+.matrix th { padding: 0.2rem 0.4rem; font-weight: 400; color: var(--soft); border: 0; }
+.matrix .right { background: rgb(var(--right) / calc(var(--share) * 0.75)); }
+.matrix .wrong { background: rgb(var(--wrong) / min(calc(var(--share) * 4), 0.85)); }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 0.75rem; }
+.numbers div { padding: 0.6rem 0.9rem; background: var(--shade); border-radius: 6px; }
+.numbers p { margin: 0; font-size: 0.9rem; }
+.numbers strong { font-size: 1.6rem; font-variant-numeric: tabular-nums; }
+summary { cursor: pointer; color: var(--soft); }
 figure { margin: 1rem 0; }
 .plots { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
 .plots > div { flex: 1 1 20rem; min-width: 0; }
 .plots svg { display: block; width: 100%; max-width: 44rem; height: auto; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: 0.8rem; }
 .gallery figure { margin: 0; }
-.gallery img { width: 100%; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated;
+.gallery img { width: 100%; aspect-ratio: 1; object-fit: contain;
   border: 1px solid var(--line); border-radius: 4px; background: var(--shade); }
+.gallery .png { image-rendering: pixelated; }
 .gallery figcaption { font-size: 0.8rem; line-height: 1.3; }
 pre { background: var(--shade); padding: 0.7rem 0.9rem; overflow-x: auto; font-size: 0.85rem;
   border-radius: 4px; }
+@media print { section { break-inside: avoid; } }
 """
 
 
@@ -66,6 +92,12 @@ def _block(block: Block) -> str:
         return f"<p{mark}>{escape(block.text)}</p>\n"
     if isinstance(block, Table):
         return _table(block)
+    if isinstance(block, Matrix):
+        return _matrix(block)
+    if isinstance(block, KeyNumbers):
+        return _key_numbers(block)
+    if isinstance(block, Folded):
+        return f"<details><summary>{escape(block.summary)}</summary>{_table(block.block)}</details>\n"
     if isinstance(block, Plot):
         svgs = "".join(f"<div>{svg.replace(INK, 'var(--ink)')}</div>" for svg in block.svgs)
         caption = f"<figcaption>{escape(block.caption)}</figcaption>"
@@ -87,17 +119,55 @@ def _table(table: Table) -> str:
 
     # Outside the table, whose width on a phone is not that of the screen.
     caption = f'<p class="subtitle">{escape(table.caption)}</p>' if table.caption else ""
-    rows = "\n".join(row(cells, "td") for cells in table.rows)
+    header = row(table.header, "th")
+    rows = [row(cells, "td") for cells in table.rows]
+    if table.bars:
+        header = _with_cell(header, "<th></th>")
+        rows = [
+            _with_cell(cells, f'<td class="bar"><div style="width:{share:.1%}"></div></td>')
+            for cells, share in zip(rows, table.bars, strict=True)
+        ]
+    body = "\n".join(rows)
     return (
-        f'{caption}<div class="scroll"><table><thead>{row(table.header, "th")}</thead>\n'
-        f"<tbody>{rows}</tbody></table></div>\n"
+        f'{caption}<div class="scroll"><table><thead>{header}</thead>\n<tbody>{body}</tbody></table></div>\n'
     )
+
+
+def _with_cell(row: str, cell: str) -> str:
+    return row.removesuffix("</tr>") + cell + "</tr>"
+
+
+def _matrix(matrix: Matrix) -> str:
+    names = [escape(name) for name in matrix.names]
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    rows = []
+    for i, (name, counts) in enumerate(zip(names, matrix.counts, strict=True)):
+        total = max(1, sum(counts))
+        cells = "".join(
+            f'<td class="{"right" if i == j else "wrong"}" style="--share:{count / total:.3f}" '
+            f'title="{name}, {names[j]}">{count or ""}</td>'
+            for j, count in enumerate(counts)
+        )
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    return (
+        f'<div class="scroll"><table class="matrix"><thead><tr><th>{escape(matrix.corner)}</th>{head}</tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div>\n"
+    )
+
+
+def _key_numbers(block: KeyNumbers) -> str:
+    items = "".join(
+        f"<div><p>{escape(number.label)}</p><strong>{escape(number.value)}</strong>"
+        f'<p class="subtitle">{escape(number.note)}</p></div>'
+        for number in block.numbers
+    )
+    return f'<div class="numbers">{items}</div>\n'
 
 
 def _gallery(gallery: Gallery) -> str:
     items = "".join(
-        f'<figure><img alt="{escape(picture.caption)}" '
-        f'src="data:image/png;base64,{base64.b64encode(picture.png).decode()}">'
+        f'<figure><img alt="{escape(picture.caption)}" class="{picture.kind}" '
+        f'src="data:image/{picture.kind};base64,{base64.b64encode(picture.data).decode()}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
         for picture in gallery.pictures
     )

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
-from keras_resnet.pages.blocks import Block, Code, Gallery, Page, Paragraph, Plot, Table, numeric_columns
+from keras_resnet.pages.blocks import (
+    Block,
+    Code,
+    Folded,
+    Gallery,
+    KeyNumber,
+    KeyNumbers,
+    Matrix,
+    Page,
+    Paragraph,
+    Plot,
+    Table,
+    numeric_columns,
+)
 from keras_resnet.pages.plots import INK
 
 _INK_ON_ANY_PAPER = "#7a828a"  # grey: readable on white and on black, for the file cannot know
@@ -24,6 +38,13 @@ def _block(block: Block, folder: Path, prefix: str) -> str:
         return f"**{block.text}**" if block.emphasis else block.text
     if isinstance(block, Table):
         return _table(block)
+    if isinstance(block, Matrix):
+        rows = [(name, *map(str, counts)) for name, counts in zip(block.names, block.counts, strict=True)]
+        return _table(Table((block.corner, *block.names), rows))
+    if isinstance(block, KeyNumbers):
+        return "\n".join(_key_number(number) for number in block.numbers)
+    if isinstance(block, Folded):
+        return f"<details><summary>{escape(block.summary)}</summary>\n\n{_table(block.block)}\n\n</details>"
     if isinstance(block, Plot):
         links = []
         for number, svg in enumerate(block.svgs, 1):
@@ -34,12 +55,17 @@ def _block(block: Block, folder: Path, prefix: str) -> str:
     if isinstance(block, Gallery):
         lines = [block.caption, ""] if block.caption else []
         for number, picture in enumerate(block.pictures):
-            name = f"{block.name}-{number + 1}.png"
-            _write(folder / name, picture.png)
+            name = f"{block.name}-{number + 1}.{picture.kind}"
+            _write(folder / name, picture.data)
             lines.append(f"- ![]({prefix}/{name}) {picture.caption}")
         return "\n".join(lines)
     assert isinstance(block, Code)
     return f"```\n{block.text}\n```"
+
+
+def _key_number(number: KeyNumber) -> str:
+    note = f" ({number.note})" if number.note else ""
+    return f"- {number.label}: **{number.value}**{note}"
 
 
 def _table(table: Table) -> str:

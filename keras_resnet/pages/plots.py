@@ -45,6 +45,11 @@ def legend(ax: Any, ink: str = INK, **kwargs: Any) -> None:
     ax.legend(frameon=False, fontsize=9, labelcolor=ink, **kwargs)
 
 
+def plain(text: str) -> str:
+    """`text` for matplotlib to show as it is: `a$b_c$` would be a formula, and one with an error."""
+    return text.replace("$", r"\$")
+
+
 def to_svg(figure: Any) -> str:
     """The figure as an SVG element that can stand inside an HTML page."""
     import matplotlib

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_resnet.pages.plots import COLORS, INK, legend, new_figure
+from keras_resnet.pages.plots import COLORS, INK, legend, new_figure, plain
 from keras_resnet.paper.folders import RunFolder
 
 _PANELS = {"plain": "plain networks", "residual": "residual networks"}
@@ -113,7 +113,7 @@ def _responses(ax: Any, found: Sequence[tuple[str, Sequence[float]]], ink: str, 
         shown = stds if ordered else sorted(stds, reverse=True)
         style = "--" if label.startswith("plain") else "-"
         color = COLORS[i % len(COLORS)]
-        ax.plot(range(1, len(stds) + 1), shown, style, color=color, linewidth=1.5, label=label)
+        ax.plot(range(1, len(stds) + 1), shown, style, color=color, linewidth=1.5, label=plain(label))
     what = "in order" if ordered else "sorted by response"
     ax.set_xlabel(f"3×3 layer, {what}", color=ink, fontsize=10)
     ax.xaxis.get_major_locator().set_params(integer=True)

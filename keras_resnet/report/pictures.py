@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-
 from keras_resnet.errors import UserError
-from keras_resnet.pages.blocks import Gallery, Picture
+from keras_resnet.pages.blocks import Gallery
 from keras_resnet.paper.folders import RunFolder
 
 COUNT = 12
@@ -21,19 +19,10 @@ def surest_mistakes(run: RunFolder, data_dir: str | None = None, count: int = CO
     import_tensorflow()
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation import load_scores
-    from keras_resnet.evaluation.mistakes import confident_mistakes, pictures
+    from keras_resnet.evaluation.mistakes import gallery
 
     try:
         kept = load_scores(scores)
-        found = confident_mistakes(kept, count)
-        images = pictures(found, open_dataset(kept.dataset, data_dir=data_dir), kept.split)
+        return gallery(kept, open_dataset(kept.dataset, data_dir=data_dir), count)
     except UserError:
         return None
-    shown = []
-    for mistake, image in zip(found, images, strict=True):
-        data = io.BytesIO()
-        image.save(data, format="PNG")
-        caption = f"is {mistake.label}, taken for {mistake.predicted}, {mistake.confidence:.0%} sure"
-        shown.append(Picture(data.getvalue(), caption))
-    caption = f"{len(found)} of its mistakes on {kept.dataset} ({kept.split}), surest first."
-    return Gallery(shown, "mistakes", caption) if shown else None

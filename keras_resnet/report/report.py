@@ -6,10 +6,8 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_resnet.errors import UsageError, UserError
 from keras_resnet.pages.blocks import Page
-from keras_resnet.pages.html import render_html
-from keras_resnet.pages.markdown import render_markdown
+from keras_resnet.pages.writing import write_page
 from keras_resnet.paper.folders import RunFolder, find_runs, read_run
 from keras_resnet.report import sections
 from keras_resnet.report.measuring import measure
@@ -39,26 +37,11 @@ def write_report(
         UsageError: unknown kind.
         UserError: no run folder, matplotlib is missing, or the file cannot be written.
     """
-    path = Path(output)
-    kind = kind or ("markdown" if path.suffix in (".md", ".markdown") else "html")
-    if kind not in ("html", "markdown"):
-        raise UsageError(f"unknown format {kind!r}: html or markdown")
     found = find_runs(runs)
     if evaluate:
         measure(found, data_dir)
         found = [read_run(run.path) for run in found]
-    page = build_page(found, title, data_dir)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "html":
-            text = render_html(page)
-        else:
-            files = path.with_name(f"{path.stem}_files")
-            text = render_markdown(page, files, files.name)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return write_page(build_page(found, title, data_dir), output, kind)
 
 
 def build_page(runs: Sequence[RunFolder], title: str, data_dir: str | None = None) -> Page:

@@ -74,9 +74,10 @@ def test_a_report_is_one_page_that_needs_nothing_else(scores, tmp_path):
     # No address but the name of the SVG standard, nothing loaded, no script.
     assert set(re.findall(r"https?://[^\"' ]+", text)) <= {"http://www.w3.org/2000/svg"}
     assert not page.attributes("script") and not page.attributes("link")
-    assert "prefers-color-scheme:dark" in text
+    assert "prefers-color-scheme: dark" in text
+    assert "#010203" not in text  # the ink of drawings follows the page
     assert page.attributes("meta")[1]["content"].startswith("width=device-width")
-    cells = re.findall(r'taken for \d">(\d*)</td>', text)
+    cells = re.findall(r'title="\d, \d">(\d*)</td>', text)
     assert sum(int(cell) for cell in cells if cell) == 300
 
 
@@ -102,7 +103,8 @@ def test_many_classes_and_perfect_models_have_reports_too(tmp_path):
     scores = Scores(("perfect",), "data", "val", "10-crop", names, index, labels, right, ("bad.jpg",))
     text = write_report(Evaluation.from_scores(scores), tmp_path / "r.html").read_text()
     Page(text)
-    assert "<li>bad.jpg</li>" in text
+    assert "<pre>bad.jpg</pre>" in text
+    assert "<summary>39 more classes</summary>" in text  # of the 59 that have images
     assert "nan" not in text.lower().replace("finance", "")
     text = write_report(Evaluation.from_scores(replace(scores, labels=labels[::-1])), tmp_path / "r.html")
     assert "taken for</th>" in text.read_text()

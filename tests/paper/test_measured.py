@@ -214,3 +214,15 @@ def test_curves_are_drawn_in_the_papers_style(tmp_path):
     svg = plots.to_svg(figure)
     assert svg.startswith("<svg")
     assert plots.INK in svg
+
+
+def test_names_of_files_are_no_formulas(tmp_path):
+    """matplotlib takes what stands between two dollars for mathematics, and fails on `$b_$`."""
+    plots = pytest.importorskip("keras_resnet.pages.plots")
+    pytest.importorskip("matplotlib")
+    from keras_resnet.paper.figures import responses
+
+    figure = responses([("ResNet-20, a$b_$.keras", [1.0, 0.5]), (r"ResNet-20, a\$b_$", [1.0, 0.6])])
+    svg = plots.to_svg(figure)
+    assert "a$b_$.keras" in svg
+    assert plots.save_png(figure, tmp_path / "a$b_$.png").stat().st_size > 1000

@@ -135,7 +135,7 @@ def test_no_run_folder_is_one_clear_error(tmp_path):
 
 def test_whatever_names_contain_stays_text():
     table = Table(("<b>", "n"), [("<script>alert(1)</script>", "1.5")])
-    pictures = Gallery([Picture(b"png", '"><script>')], "x", "a & b")
+    pictures = Gallery([Picture(b"\x89PNG", '"><script>')], "x", "a & b")
     page = Page("<title>", "&", [Section("<i>", [Paragraph("<p>", emphasis=True), table, pictures])])
     html = render_html(page)
     assert "<script>" not in html
