@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,8 +20,7 @@ from keras_resnet.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from keras_resnet.paper.experiments import Experiment
-    from keras_resnet.paper.plan import Plan
+    from keras_resnet.paper.answers import Answer
 
 
 @command()
@@ -84,31 +82,30 @@ def paper(
         keras-resnet paper figure3 --output figure3.svg
     """
     from keras_resnet.errors import UsageError
+    from keras_resnet.paper import answers
     from keras_resnet.paper.experiments import get_experiment
+    from keras_resnet.paper.plan import Conditions, make_plan, quick_conditions
     from keras_resnet.paper.runner import seconds_of
 
     if name is None:
-        _list(workdir, as_json)
+        _tell(answers.list_experiments(workdir), as_json)
         return
     experiment = get_experiment(name)
     only = tuple(part.strip() for part in networks.split(",")) if networks else None
     if experiment.measure == "none":
-        _draw(name, only, output or f"{workdir}/{name}.svg", as_json)
+        _tell(answers.drawn(experiment, only, output or f"{workdir}/{name}.svg"), as_json)
         return
     seconds = None if budget is None else seconds_of(budget)
     if models:
         if experiment.measure != "responses":
             raise UsageError("--model belongs to figure7: other tables and figures train their networks")
-        _responses_of(models, dataset, data_dir, Path(output or f"{workdir}/figure7.png"), as_json)
+        start_tensorflow()
+        plot = output or f"{workdir}/figure7.png"
+        _tell(answers.responses_of_models(models, dataset, data_dir, plot), as_json)
         return
     if dataset is None and not quick and not experiment.cifar:
-        _unmeasured(experiment, as_json)
+        _tell(answers.as_printed(experiment), as_json)
         return
-
-    from keras_resnet.data.sources import open_dataset
-    from keras_resnet.paper.plan import Conditions, make_plan, quick_conditions
-    from keras_resnet.paper.runner import run_plan
-
     changes = {key: value for key, value in overrides.items() if value is not None}
     if quick:
         if dataset or recipe or changes or image_size or hold_out:
@@ -120,146 +117,29 @@ def paper(
         )
     if conditions.dataset != "digits" and not Path(conditions.dataset).is_dir():
         start_tensorflow()  # TFDS imports it; digits and folders are listed without
+    from keras_resnet.data.sources import open_dataset
+
     data = open_dataset(conditions.dataset, data_dir=data_dir)
     plan = make_plan(experiment, data, conditions, workdir=workdir, seeds=seeds, quick=quick, only=only)
-    complete = show or run_plan(plan, budget=seconds, say=lambda line: click.echo(line, err=True))
-    if experiment.measure == "responses" and not show:
-        _measure_responses(plan, data)
-    drawn = _plot(plan, Path(output) if output else None)
-    _tell(plan, drawn, as_json)
-    if not complete:
-        click.echo("the budget is spent; run the same command again to go on", err=True)
+    found = answers.measure(
+        plan, data, budget=seconds, show=show, output=output, say=lambda line: click.echo(line, err=True)
+    )
+    _tell(found, as_json)
 
 
-def _list(workdir: str, as_json: bool) -> None:
-    from keras_resnet.paper.overview import overview
-
-    entries = overview(workdir)
+def _tell(answer: Answer, as_json: bool) -> None:
     if as_json:
-        echo_json([entry.to_json() for entry in entries])
-        return
-    for entry in entries:
-        click.echo(f"{entry.experiment.name:8} {entry.experiment.title}")
-        data = entry.to_json()
-        if data["gpu_hours"]:
-            click.echo(f"         needs ImageNet and about {data['gpu_hours']} hours of one A100 (estimate)")
-        elif data["networks"]:
-            click.echo(f"         needs {entry.experiment.needs}, or smaller pictures such as digits")
-        for found in entry.measured:
-            count = f"{found.networks} of {found.of} networks"
-            click.echo(f"         measured: {count} on {found.dataset} ({found.conditions})")
-        click.echo(f"         {entry.command}")
-
-
-def _unmeasured(experiment: Experiment, as_json: bool) -> None:
-    """What the paper prints of an experiment on ImageNet, which nobody has named."""
-    from keras_resnet.paper.estimates import imagenet_hours
-    from keras_resnet.paper.results import errors_table, others_table, unmeasured
-
-    rows = unmeasured(experiment)
-    command = f"keras-resnet paper {experiment.name} --dataset imagenet2012"
-    if as_json:
-        found = {"experiment": experiment.name, "title": experiment.title, "question": experiment.question}
-        echo_json(found | {"dataset": None, "runs": [], "rows": [row.to_json() for row in rows]})
+        echo_json(answer.data)
     else:
-        click.echo(f"{experiment.title}\n")
-        for table in (errors_table(rows, "ImageNet"), *others_table(experiment)):
+        if answer.title:
+            click.echo(f"{answer.title}\n")
+        for table in answer.tables:
             echo_table(table.rows, table.header)
             click.echo()
-    hours = imagenet_hours(experiment.imagenet)
-    click.echo(
-        f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; {command}", err=True
-    )
-
-
-def _draw(name: str, networks: tuple[str, ...] | None, output: str, as_json: bool) -> None:
-    """Table 1 as text; Figure 3 as an SVG file."""
-    from keras_resnet.errors import UserError
-    from keras_resnet.paper.drawing import FIGURE3, TABLE1, draw, network_table, standalone, table1
-
-    table = table1() if name == "table1" else network_table()
-    drawn = networks or (TABLE1 if name == "table1" else FIGURE3)
-    path = Path(output)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(standalone(draw(drawn)), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    if as_json:
-        rows = [dict(zip(table.header, row, strict=True)) for row in table.rows]
-        echo_json({"experiment": name, "rows": rows, "drawing": str(path)})
-        return
-    echo_table(table.rows, table.header)
-    click.echo(f"drawn: {path}", err=True)
-
-
-def _responses_of(
-    models: tuple[str, ...], dataset: str | None, data_dir: str | None, path: Path, as_json: bool
-) -> None:
-    """Figure 7 for given runs and files."""
-    start_tensorflow()
-    from keras_resnet.pages.plots import save_png
-    from keras_resnet.paper import figures
-    from keras_resnet.paper.responses import responses_of
-
-    found = responses_of(models, dataset, data_dir)
-    labelled = [(f"{r.network}, {Path(model).name}", r.stds) for model, r in found]
-    save_png(figures.responses(labelled, "#222222"), path)
-    if as_json:
-        echo_json({"responses": [{"model": m} | r.to_json() for m, r in found], "plot": str(path)})
-        return
-    rows = [(model, len(r.stds), f"{fmean(r.stds):.3f}") for model, r in found]
-    echo_table(rows, ("model", "3×3 layers", "mean standard deviation"))
-    click.echo(f"plot: {path}", err=True)
-
-
-def _measure_responses(plan: Plan, data: Any) -> None:
-    from keras_resnet.paper.folders import RESPONSES
-
-    todo = [run for run in plan.runs if run.status == "measured" and not (run.folder / RESPONSES).exists()]
-    if not todo:
-        return
-    start_tensorflow()
-    from keras_resnet.paper.responses import run_responses
-
-    for run in todo:
-        click.echo(f"measuring the responses of {run.net.label}", err=True)
-        run_responses(run.folder, data)
-
-
-def _plot(plan: Plan, output: Path | None) -> Path | None:
-    """The plot's file; without matplotlib none, unless it was asked for by name."""
-    from keras_resnet.errors import UserError
-    from keras_resnet.paper import results
-
-    try:
-        return results.plot(plan, output or plan.runs[0].folder.parent / f"{plan.experiment.name}.png")
-    except UserError as error:
-        if output:
-            raise
-        click.echo(f"not drawn: {error}", err=True)
-        return None
-
-
-def _tell(plan: Plan, drawn: Path | None, as_json: bool) -> None:
-    from keras_resnet.paper import results
-
-    found = results.collect(plan)
-    if as_json:
-        echo_json(found | {"plot": str(drawn) if drawn else None})
-        return
-    click.echo(f"{plan.experiment.title}\n")
-    for table in results.tables(plan):
-        echo_table(table.rows, table.header)
-        click.echo()
-    if "summary" in found:
-        click.echo(found["summary"])
-    missing = sum(run.status != "measured" for run in plan.runs)
-    if missing:
-        folder = plan.runs[0].folder.parent
-        click.echo(f"{missing} of {len(plan.runs)} runs are not measured yet; they go to {folder}")
-    if drawn:
-        click.echo(f"plot: {drawn}", err=True)
+        for line in answer.lines:
+            click.echo(line)
+    for note in answer.notes:
+        click.echo(note, err=True)
 
 
 @command()

@@ -93,6 +93,11 @@ class Plan:
     conditions: Conditions
     runs: tuple[PlannedRun, ...]
 
+    @property
+    def folder(self) -> Path:
+        """Where its runs are."""
+        return self.runs[0].folder.parent
+
 
 def is_small(dataset: Dataset) -> bool:
     """Whether its images are small pictures of one size, as CIFAR-10's and the digits are."""

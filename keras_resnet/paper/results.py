@@ -17,7 +17,7 @@ from keras_resnet.paper.measured import Row, ensemble, mean_std, rows
 from keras_resnet.paper.numbers import printed, printed_for, reproductions
 from keras_resnet.paper.plan import Plan, PlannedRun
 
-_DARK = "#222222"  # ink of plots in files, which lie on white
+INK_ON_WHITE = "#222222"  # of plots in files
 
 
 def collect(plan: Plan) -> dict[str, Any]:
@@ -135,11 +135,11 @@ def plot(plan: Plan, path: Path) -> Path | None:
     """
     measure = plan.experiment.measure
     if measure == "curves" and (runs := trained(plan)):
-        return save_png(figures.curves(runs, _DARK), path)
+        return save_png(figures.curves(runs, INK_ON_WHITE), path)
     if measure == "responses" and (found := _responses(plan.runs)):
-        return save_png(figures.responses(found, _DARK), path)
+        return save_png(figures.responses(found, INK_ON_WHITE), path)
     if measure == "errors" and (points := depth_points(rows(plan), plan.conditions.dataset)):
-        return save_png(figures.depth_errors(points, _DARK), path)
+        return save_png(figures.depth_errors(points, INK_ON_WHITE), path)
     return None
 
 

@@ -192,8 +192,24 @@ def test_the_list_counts_what_is_measured(tmp_path):
     ]
     assert [(m.networks, m.of) for m in found["figure1"].measured] == [(2, 2)]
     assert found["table2"].measured == ()
+    assert found["table3"].cifar_command == "keras-resnet paper table3 --dataset cifar10 --budget 2h"
+    assert found["table2"].cifar_command is None
     assert found["table2"].to_json()["gpu_hours"] > 10
     assert found["table6"].to_json()["needs"] == "CIFAR-10"
+
+
+def test_the_list_names_the_command_for_the_rest(tmp_path):
+    folder = write_run(tmp_path / "cifar10" / "cifar-fast" / "plain20-seed0", "plain20")
+    record = json.loads((folder / "run.json").read_text())
+
+    def rest(command):
+        (folder / "run.json").write_text(json.dumps(record | {"command": command}))
+        found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}
+        return found["figure1"][0].rest
+
+    wanted = "keras-resnet paper figure1 --dataset cifar10 --recipe cifar-fast --budget 2h"
+    assert rest(wanted.replace("figure1", "figure6") + " --networks plain20 --json") == wanted
+    assert rest("keras-resnet train --depth 20") is None
 
 
 def test_curves_are_drawn_in_the_papers_style(tmp_path):

@@ -1,0 +1,181 @@
+"""What `keras-resnet paper` answers: as data for JSON, and as tables and lines for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from keras_resnet.data.sources import Dataset
+from keras_resnet.errors import UserError
+from keras_resnet.pages.blocks import Table
+from keras_resnet.pages.plots import save_png
+from keras_resnet.paper import figures, results
+from keras_resnet.paper.drawing import FIGURE3, TABLE1, draw, network_table, standalone, table1
+from keras_resnet.paper.estimates import imagenet_hours
+from keras_resnet.paper.experiments import Experiment
+from keras_resnet.paper.folders import RESPONSES
+from keras_resnet.paper.overview import overview
+from keras_resnet.paper.plan import Plan
+from keras_resnet.paper.runner import Say, run_plan
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`data` is for JSON; `title`, `tables` and `lines` are the answer in words, `notes` belong beside it."""
+
+    data: Any
+    title: str = ""
+    tables: Sequence[Table] = ()
+    lines: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def list_experiments(workdir: str | Path) -> Answer:
+    """Every table and figure: what it needs, what the runs below `workdir` measured, the command."""
+    data, lines = [], []
+    for entry in overview(workdir):
+        shown = entry.to_json()
+        data.append(shown)
+        lines.append(f"{entry.experiment.name:8} {entry.experiment.title}")
+        indented = []
+        if shown["gpu_hours"]:
+            indented.append(f"needs ImageNet and about {shown['gpu_hours']} hours of one A100 (estimate)")
+        elif shown["networks"]:
+            indented.append(f"needs {entry.experiment.needs}, or smaller pictures such as digits")
+        else:
+            indented.append("needs nothing: drawn from the descriptions of the networks")
+        indented.append(entry.command)
+        if entry.cifar_command:
+            indented.append(f"{entry.cifar_command} (its question on CIFAR-10)")
+        for found in entry.measured:
+            rest = f"; the rest: {found.rest}" if found.rest else ""
+            count = f"{found.networks} of {found.of} networks"
+            indented.append(f"measured: {count} on {found.dataset} ({found.conditions}){rest}")
+        lines += [f"         {line}" for line in indented]
+    return Answer(data, lines=lines)
+
+
+def as_printed(experiment: Experiment) -> Answer:
+    """What the paper prints of an experiment on ImageNet, for which no data are named."""
+    rows = results.unmeasured(experiment)
+    hours = imagenet_hours(experiment.imagenet)
+    found = {"experiment": experiment.name, "title": experiment.title, "question": experiment.question}
+    return Answer(
+        found | {"dataset": None, "runs": [], "rows": [row.to_json() for row in rows]},
+        experiment.title,
+        [results.errors_table(rows, "ImageNet"), *results.others_table(experiment)],
+        notes=[
+            f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; "
+            f"keras-resnet paper {experiment.name} --dataset imagenet2012"
+        ],
+    )
+
+
+def drawn(experiment: Experiment, networks: Sequence[str] | None, path: str | Path) -> Answer:
+    """Table 1 or Figure 3: numbers as a table, networks drawn side by side to an SVG file.
+
+    Raises:
+        UsageError: there is no such network.
+        UserError: the file cannot be written.
+    """
+    is_table = experiment.name == "table1"
+    table = table1() if is_table else network_table()
+    svg = standalone(draw(networks or (TABLE1 if is_table else FIGURE3)))
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(svg, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    rows = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+    data = {"experiment": experiment.name, "rows": rows, "drawing": str(path)}
+    return Answer(data, tables=[table], notes=[f"drawn: {path}"])
+
+
+def responses_of_models(
+    models: Sequence[str], dataset: str | None, data_dir: str | None, path: str | Path
+) -> Answer:
+    """Figure 7 for run folders and model files, each on `dataset` or on what it was trained on.
+
+    Raises:
+        UserError: a model or its data cannot be read, matplotlib is missing, or `path` cannot be written.
+    """
+    from keras_resnet.paper.responses import responses_of
+
+    found = responses_of(models, dataset, data_dir)
+    labelled = [(f"{r.network}, {Path(model).name}", r.stds) for model, r in found]
+    plot = save_png(figures.responses(labelled, results.INK_ON_WHITE), path)
+    rows = [(model, str(len(r.stds)), f"{fmean(r.stds):.3f}") for model, r in found]
+    return Answer(
+        {"responses": [{"model": model} | r.to_json() for model, r in found], "plot": str(plot)},
+        tables=[Table(("model", "3×3 layers", "mean standard deviation"), rows)],
+        notes=[f"plot: {plot}"],
+    )
+
+
+def measure(
+    plan: Plan,
+    dataset: Dataset,
+    *,
+    budget: float | None = None,
+    show: bool = False,
+    output: str | Path | None = None,
+    say: Say = lambda line: None,
+) -> Answer:
+    """Train and test what `plan` lacks, then tell all that is measured.
+
+    Args:
+        plan: what to measure.
+        dataset: opened; what the plan's conditions name.
+        budget: seconds after which the running training saves itself and stops.
+        show: only tell what is there; train nothing.
+        output: the plot's file; None: beside the runs, and none where matplotlib is missing.
+        say: takes a line on what is being done.
+
+    Raises:
+        UserError: a run failed; earlier ones keep what they measured.
+        Interrupted: SIGINT or SIGTERM came; the running training has been saved.
+    """
+    complete = show or run_plan(plan, budget=budget, say=say)
+    if plan.experiment.measure == "responses" and not show:
+        _measure_responses(plan, dataset, say)
+    notes = []
+    try:
+        plot = results.plot(plan, Path(output or plan.folder / f"{plan.experiment.name}.png"))
+    except UserError as error:
+        if output:
+            raise
+        plot = None
+        notes.append(f"not drawn: {error}")
+    if plot:
+        notes.append(f"plot: {plot}")
+    if not complete:
+        notes.append("the budget is spent; run the same command again to go on")
+    data = results.collect(plan)
+    lines = [data["summary"]] if "summary" in data else []
+    if missing := sum(run.status != "measured" for run in plan.runs):
+        lines.append(f"{missing} of {len(plan.runs)} runs are not measured yet; they go to {plan.folder}")
+    return Answer(
+        data | {"complete": complete and not missing, "plot": str(plot) if plot else None},
+        plan.experiment.title,
+        results.tables(plan),
+        lines,
+        notes,
+    )
+
+
+def _measure_responses(plan: Plan, dataset: Dataset, say: Say) -> None:
+    todo = [run for run in plan.runs if run.status == "measured" and not (run.folder / RESPONSES).exists()]
+    if not todo:
+        return
+    from keras_resnet.quiet import import_tensorflow
+
+    import_tensorflow()
+    from keras_resnet.paper.responses import run_responses
+
+    for run in todo:
+        say(f"measuring the responses of {run.net.label}")
+        run_responses(run.folder, dataset)
