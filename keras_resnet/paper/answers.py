@@ -157,7 +157,7 @@ def measure(
     data = results.collect(plan)
     lines = [data["summary"]] if "summary" in data else []
     if missing := sum(run.status != "measured" for run in plan.runs):
-        lines.append(f"{missing} of {len(plan.runs)} runs are not measured yet; they go to {plan.folder}")
+        lines.append(f"not measured yet: {missing} of {len(plan.runs)} runs; they go to {plan.folder}")
     return Answer(
         data | {"complete": complete and not missing, "plot": str(plot) if plot else None},
         plan.experiment.title,

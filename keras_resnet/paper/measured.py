@@ -38,7 +38,9 @@ class Row:
             "images": self.images,
             "views": self.views,
             "paper": asdict(self.paper) if self.paper else None,
-            "reproductions": [asdict(r) for r in reproductions(self.net.network, self.views)],
+            "reproductions": [
+                asdict(r) for r in reproductions(self.net.network, self.net.shortcut, self.views)
+            ],
         }
 
 

@@ -32,7 +32,7 @@ class Printed:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A published result of someone else's implementation; `views` is how it was tested."""
+    """A published result of someone else's implementation, of that shortcut option, tested with `views`."""
 
     network: str
     top1: float
@@ -40,6 +40,7 @@ class Reproduction:
     views: str
     who: str
     source: str
+    shortcut: str
 
 
 def _table2(network: str, top1: float) -> Printed:
@@ -110,11 +111,11 @@ PRINTED: tuple[Printed, ...] = (
 PLAIN_110_ERROR_ABOVE = 60.0  # percent; why Fig. 6 does not display it
 RESNET_1202_TRAINING_ERROR_BELOW = 0.1  # percent
 
-_AKAMASTER = ("akamaster, PyTorch", "https://github.com/akamaster/pytorch_resnet_cifar10")
-_GCR = ("gcr, Torch", "https://github.com/gcr/torch-residual-networks")
-_AUTHORS = ("the authors' released models, Caffe", "https://github.com/KaimingHe/deep-residual-networks")
-_FAIR = ("Facebook AI Research, Torch", "https://github.com/facebookarchive/fb.resnet.torch")
-_TORCHVISION = ("torchvision, IMAGENET1K_V1", "https://github.com/pytorch/vision")
+_AKAMASTER = ("akamaster, PyTorch", "https://github.com/akamaster/pytorch_resnet_cifar10", "A")
+_GCR = ("gcr, Torch", "https://github.com/gcr/torch-residual-networks", "A")
+_AUTHORS = ("the authors' released models, Caffe", "https://github.com/KaimingHe/deep-residual-networks", "B")
+_FAIR = ("Facebook AI Research, Torch", "https://github.com/facebookarchive/fb.resnet.torch", "B")
+_TORCHVISION = ("torchvision, IMAGENET1K_V1", "https://github.com/pytorch/vision", "B")
 
 REPRODUCTIONS: tuple[Reproduction, ...] = (
     Reproduction("resnet20", 8.27, None, "single", *_AKAMASTER),
@@ -176,6 +177,7 @@ def printed_for(table: str, network: str, shortcut: str | None) -> Printed | Non
     return next(rows, None)
 
 
-def reproductions(network: str, views: str) -> tuple[Reproduction, ...]:
-    """Other people's results for the network, tested with the same views."""
-    return tuple(r for r in REPRODUCTIONS if (r.network, r.views) == (network, views))
+def reproductions(network: str, shortcut: str | None, views: str) -> tuple[Reproduction, ...]:
+    """Other people's results for the network with that shortcut option, tested with the same views."""
+    wanted = (network, shortcut, views)
+    return tuple(r for r in REPRODUCTIONS if (r.network, r.shortcut, r.views) == wanted)

@@ -67,8 +67,9 @@ def tables(plan: Plan) -> list[Table]:
         result.insert(0, curves_table(runs))
     if plan.experiment.measure == "ensemble" and (together := ensemble(plan)):
         lines = [
-            (f"best member ({together.best_member})", together.best_top1, together.best_top5),
+            ("best single network", together.best_top1, together.best_top5),
             (f"ensemble of {len(together.members)}", together.top1, together.top5),
+            ("gain, points", together.best_top1 - together.top1, together.best_top5 - together.top5),
         ]
         result.append(
             Table(("", "top-1 error %", "top-5 error %"), [(a, f"{b:.2f}", f"{c:.2f}") for a, b, c in lines])
@@ -92,7 +93,7 @@ def errors_table(found: Sequence[Row], dataset: str) -> Table:
     for row in found:
         paper = row.paper
         best_of = f" (mean {paper.mean:.2f} ± {paper.std:.2f})" if paper and paper.mean else ""
-        others = reproductions(row.net.network, row.views)
+        others = reproductions(row.net.network, row.net.shortcut, row.views)
         table.append(
             (
                 row.net.label,

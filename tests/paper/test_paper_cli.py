@@ -65,7 +65,7 @@ def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
         write_run(folder / f"{name}-seed0", name.split("-")[0], final_train=error)
     result = call("paper", "figure6", "--quick", "--show", "--workdir", tmp_path)
     assert "plain-56 trains worse than plain-20" in result.stdout
-    assert "1 of 4 runs are not measured yet" in result.stdout
+    assert "not measured yet: 1 of 4 runs" in result.stdout
     assert (folder / "figure6.png").stat().st_size > 10_000
     data = json.loads(call("paper", "figure6", "--quick", "--show", "--workdir", tmp_path, "--json").stdout)
     assert data["comparisons"]["plain"]["deep_train"] == 43.0
@@ -110,6 +110,22 @@ def pictures(tmp_path_factory):
                 pixels[..., 2 * (1 - label)] += 120
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     return root
+
+
+def test_the_budget_stops_a_real_training_which_goes_on_next_time(pictures, tmp_path):
+    """A training without end saves itself when the time is over, and the next call goes on from there."""
+    command = ("paper", "figure1", "--dataset", pictures, "--networks", "plain20", "--steps", 10**6)
+    command += ("--batch-size", 4, "--workdir", tmp_path, "--budget")
+    for seconds in (8, 16, 32):  # on a busy machine the first epoch may take longer than the budget
+        result = call(*command, f"{seconds}s")
+        assert "the budget is spent; run the same command again to go on" in result.stderr
+        assert "not measured yet: 1 of 1 runs" in result.stdout
+        if history := list(tmp_path.glob("*/*/plain20-seed0/history.csv")):
+            break
+    run = history[0].parent
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert any((run / "checkpoints").iterdir())
+    assert "going on with plain-20" in call(*command, "0.1s").stderr
 
 
 def test_an_experiment_from_nothing_to_the_report(pictures, tmp_path):

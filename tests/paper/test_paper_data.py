@@ -55,8 +55,9 @@ def test_table2_and_table3_agree_where_they_print_the_same_network():
 
 def test_reproductions_name_their_source_and_are_found_by_network_and_views():
     assert all(r.source.startswith("https://") and r.network in ARCHITECTURES for r in REPRODUCTIONS)
-    assert {r.views for r in reproductions("resnet50", "10-crop")} == {"10-crop"}
-    assert len(reproductions("resnet20", "single")) == 2
+    assert {r.views for r in reproductions("resnet50", "B", "10-crop")} == {"10-crop"}
+    assert len(reproductions("resnet20", "A", "single")) == 2
+    assert reproductions("resnet20", "C", "single") == ()  # theirs are of option A
 
 
 def test_seeds_and_quick_choose_the_networks():
