@@ -65,18 +65,22 @@ class Comparison:
 def compare(runs: Sequence[RunFolder]) -> dict[str, Comparison]:
     """Compare shallowest and deepest among the finished runs, by kind: "plain", "residual".
 
-    Kinds with networks of one depth only are left out.
+    Kinds with networks of one depth only are left out. Shortcut options are never mixed: residual networks
+    are those of the first option (A, B, C) of which there are two depths.
 
     Raises:
         UserError: runs of one kind were trained under different conditions.
     """
-    kinds: dict[str, dict[int, list[RunFolder]]] = {"plain": defaultdict(list), "residual": defaultdict(list)}
+    options: dict[str, dict[int, list[RunFolder]]] = defaultdict(lambda: defaultdict(list))
     finished = [run for run in runs if run.finished]
     _require_equal_conditions(finished)
     for run in finished:
-        kind = "plain" if run.net.shortcut is None else "residual"
-        kinds[kind][run.net.architecture.depth].append(run)
-    return {kind: _comparison(depths) for kind, depths in kinds.items() if len(depths) > 1}
+        options[run.net.shortcut or "plain"][run.net.architecture.depth].append(run)
+    found: dict[str, Comparison] = {}
+    for option in ("plain", "A", "B", "C"):
+        if len(options[option]) > 1:
+            found.setdefault("plain" if option == "plain" else "residual", _comparison(options[option]))
+    return found
 
 
 def summary(comparisons: dict[str, Comparison]) -> str:

@@ -92,6 +92,17 @@ def test_seeds_are_averaged(tmp_path):
     )
 
 
+def test_shortcut_options_are_not_mixed(tmp_path):
+    errors = {("resnet20", "A"): 2.0, ("resnet20", "B"): 9.0, ("resnet56", "A"): 1.0}
+    runs = [
+        read_run(write_run(tmp_path / f"{name}{option}", name, shortcut=option, final_train=error))
+        for (name, option), error in errors.items()
+    ]
+    found = degradation.compare(runs)["residual"]
+    assert (found.shallow_train, found.deep_train, found.seeds) == (2.0, 1.0, 1)
+    assert degradation.compare(runs[:2]) == {}
+
+
 def test_unfinished_runs_are_not_compared(tmp_path):
     runs = [
         read_run(write_run(tmp_path / "a", "plain20")),
