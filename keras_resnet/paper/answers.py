@@ -66,7 +66,11 @@ def as_printed(experiment: Experiment) -> Answer:
     return Answer(
         found | {"dataset": None, "runs": [], "rows": [row.to_json() for row in rows]},
         experiment.title,
-        [results.errors_table(rows, "ImageNet"), *results.others_table(experiment)],
+        [
+            results.errors_table(rows, "ImageNet"),
+            *results.others_table(experiment),
+            *results.sources_table(rows),
+        ],
         notes=[
             f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; "
             f"keras-resnet paper {experiment.name} --dataset imagenet2012"

@@ -117,7 +117,7 @@ def _name(net: Net) -> str:
 
 
 def mean_std(values: Sequence[float]) -> str:
-    """8.75, or 6.61 ± 0.16 (5) for several seeds, or nothing."""
+    """8.75, or 6.61 ± 0.16 for several seeds, or nothing."""
     if not values:
         return ""
     if len(values) == 1:

@@ -62,7 +62,8 @@ def trained(plan: Plan) -> list[RunFolder]:
 
 def tables(plan: Plan) -> list[Table]:
     """Measured beside printed, as tables for a terminal or a page."""
-    result = [errors_table(rows(plan), plan.conditions.dataset)]
+    found_rows = rows(plan)
+    result = [errors_table(found_rows, plan.conditions.dataset)]
     if plan.experiment.measure == "curves" and (runs := trained(plan)):
         result.insert(0, curves_table(runs))
     if plan.experiment.measure == "ensemble" and (together := ensemble(plan)):
@@ -77,7 +78,7 @@ def tables(plan: Plan) -> list[Table]:
     if plan.experiment.measure == "responses" and (found := _responses(plan.runs)):
         means = [(label, str(len(stds)), f"{fmean(stds):.3f}") for label, stds in found]
         result.append(Table(("responses", "3×3 layers", "mean standard deviation"), means))
-    return result + others_table(plan.experiment)
+    return result + others_table(plan.experiment) + sources_table(found_rows)
 
 
 def others_table(experiment: Experiment) -> list[Table]:
@@ -109,6 +110,16 @@ def errors_table(found: Sequence[Row], dataset: str) -> Table:
     measured_on = f"top-1 error % on {dataset}"
     header = ("network", "parameters", measured_on, "top-5", "seeds", f"paper, {printed_on}", "others")
     return Table(header, table)
+
+
+def sources_table(found: Sequence[Row]) -> list[Table]:
+    """Where the results of others that stand in `errors_table` were published, if any."""
+    sources = dict.fromkeys(
+        (r.who, r.source)
+        for row in found
+        for r in reproductions(row.net.network, row.net.shortcut, row.views)
+    )
+    return [Table(("others", "source"), list(sources))] if sources else []
 
 
 def curves_table(runs: Sequence[RunFolder]) -> Table:

@@ -14,7 +14,7 @@ from keras_resnet.paper.experiments import Net
 from keras_resnet.paper.folders import RunFolder
 from keras_resnet.paper.measured import Row
 from keras_resnet.paper.numbers import PRINTED, Printed
-from keras_resnet.paper.results import depth_points, errors_table
+from keras_resnet.paper.results import depth_points, errors_table, sources_table
 from keras_resnet.report.pictures import surest_mistakes
 
 CURVES_PER_PLOT = 7  # there are as many colours
@@ -98,7 +98,7 @@ def against_paper(runs: Sequence[RunFolder]) -> Section | None:
                 "The paper's numbers are for CIFAR-10 (64,000 steps of 128) or ImageNet (600,000 of 256): "
                 "other data or shorter trainings are no reproduction."
             )
-            blocks.append(Table(table.header, table.rows, caption))
+            blocks += [Table(table.header, table.rows, caption), *sources_table(rows)]
             if points := depth_points(rows, dataset):
                 plot = to_svg(figures.depth_errors(points))
                 blocks.append(Plot([plot], f"Test error by depth on {dataset}.", f"depth-{len(blocks)}"))

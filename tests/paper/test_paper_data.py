@@ -33,6 +33,12 @@ def test_printed_parameters_are_those_we_compute():
             assert f"{millions:.{digits}f}M" == row.parameters
 
 
+def test_plain_networks_have_as_many_parameters_as_residual_ones_of_option_a():
+    for depth in (20, 32, 44, 56, 110):  # Sec. 4.2: "exactly the same depth, width, and number of parameters"
+        plain, residual = (ARCHITECTURES[f"{kind}{depth}"] for kind in ("plain", "resnet"))
+        assert (plain.parameters(), residual.shortcut) == (residual.parameters(), "A")
+
+
 @pytest.mark.parametrize(
     ("table", "network", "shortcut", "top1"),
     [

@@ -81,6 +81,7 @@ def test_a_page_tells_everything_that_the_folders_tell(runs, tmp_path):
         assert section in text
     assert "A <CPU>, 2 cores" in text
     assert "8.27 (akamaster)" in text
+    assert "https://github.com/akamaster/pytorch_resnet_cifar10" in text
     assert "keras-resnet train --depth 20" in text
     assert "taken for" in text
 
