@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from keras_resnet.data.sources import Dataset
     from keras_resnet.evaluation import Evaluation
 
-report_option = click.option("--report", metavar="FILE.html", help="Write a page for people as well.")
+report_option = click.option(
+    "--report", metavar="FILE", help="Write a page for people as well: .html or .md."
+)
 
 
 @command()

@@ -42,8 +42,8 @@ th, td { padding: 0.32rem 0.9rem 0.32rem 0; text-align: left; vertical-align: to
   border-bottom: 1px solid var(--line); }
 th { font-weight: 600; }
 .n { text-align: right; font-variant-numeric: tabular-nums; }
-.bar { width: 40%; min-width: 5rem; vertical-align: middle; }
-.bar div { height: 0.8rem; min-width: 1px; border-radius: 2px; background: var(--accent); }
+td.bar { width: 40%; min-width: 5rem; vertical-align: middle; }
+td.bar div { height: 0.8rem; min-width: 1px; border-radius: 2px; background: var(--accent); }
 .matrix { min-width: 0; }
 .matrix td { min-width: 2.6rem; padding: 0.2rem 0.4rem; text-align: center; border: 1px solid var(--line); }
 .matrix th { padding: 0.2rem 0.4rem; font-weight: 400; color: var(--soft); border: 0; }
