@@ -5,6 +5,7 @@ BIN := .venv/bin
 # setuptools warns of every editable installation.
 PIP_INSTALL = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet
 DEMO_FLAGS ?=
+BENCH_FLAGS ?=
 
 .PHONY: demo test test-peers docs bench clean
 
@@ -48,12 +49,15 @@ test-peers: .venv/.peers  ## the parity tests: torch, torchvision, timm, OpenVIN
 docs: .venv/.test  ## the documentation as a site, in site/index.html
 	$(BIN)/mkdocs build --strict --quiet
 
-bench:  ## all benchmarks beside their peers, in an environment of their own
+.venv-bench/.done: pyproject.toml setup.py
+	@test -n "$(PYTHON)" || { echo "keras-resnet needs Python 3.11 or 3.12; name one with make PYTHON=…"; exit 1; }
 	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --upgrade pip
-	.venv-bench/bin/pip install --quiet --editable '.[convert,peers]'
-	@for name in startup training pipeline inference deep; do \
-		echo "== $$name"; .venv-bench/bin/python benchmarks/$$name.py || exit 1; done
+	PYTHONWARNINGS=ignore .venv-bench/bin/pip install --quiet --editable '.[convert,peers]'
+	@touch $@
+
+bench: .venv-bench/.done  ## all benchmarks beside their peers, in an environment of their own
+	.venv-bench/bin/python benchmarks/run.py $(BENCH_FLAGS)
 
 clean:
 	rm -rf .venv .venv-bench build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,13 +1,13 @@
 """A thousand layers: building, first step, later steps and memory of ResNet-1202, scanned or unrolled.
 
     python benchmarks/deep.py                 # a table; ten minutes, most of them the unrolled graph's
-    python benchmarks/deep.py --json          # a list of {case, ours, peer, peer_name, unit, ratio}
+    python benchmarks/deep.py --json          # rows: {case, ours, peer, peer_name, unit, ratio, goal, …}
     python benchmarks/deep.py --blocks 50     # a shallower network: 6·50+2 layers
 
 Ours is the network as `keras_resnet.ResNet1202()` builds it, with its deep stages scanned (scanned.py). The
 peer is the same network as one unrolled Keras graph (with Python's recursion limit raised, without which it
 cannot be built). Each is a process of its own; steps take turns (ours, peer, ours, …) and medians are
-compared, so that a machine whose speed drifts drifts for both. `ratio` is ours / peer: less is better.
+compared, so that a machine whose speed drifts drifts for both. `ratio` is peer / ours: more is better.
 Memory is the peak resident size of a process that takes three steps at batch 32; its peer there is the same
 scanned network with rematerialisation.
 """
@@ -15,19 +15,19 @@ scanned network with rematerialisation.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import replace
 from typing import Any
 
+from table import Row, answer, row, say
+from turns import Contestant, Turn, answer_turns, stop_on_sigterm
 
-def contestant(kind: str, blocks: int, batch: int) -> None:
-    """Runs in a process of its own: says how long it took to start, then takes a step per line of input."""
+
+def contestant(kind: str, blocks: int, batch: int) -> Turn:
+    """Starts, then takes steps: a turn of 0 steps says how long the start took, others what a step costs."""
     import keras
     import tensorflow as tf
 
@@ -58,127 +58,66 @@ def contestant(kind: str, blocks: int, batch: int) -> None:
 
     start = time.perf_counter()
     step().numpy()
-    print(json.dumps({"build": build, "first": time.perf_counter() - start}), flush=True)
-    for _ in sys.stdin:
+    started = {"build": build, "first": time.perf_counter() - start}
+
+    def turn(steps: int) -> dict[str, float]:
+        if not steps:
+            return started
         start, processor = time.perf_counter(), time.process_time()
-        step().numpy()
+        for _ in range(steps):
+            step().numpy()
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps({"step": seconds, "cpu": processor, "memory": memory}), flush=True)
+        return {"step": seconds / steps, "cpu": processor / steps, "memory": memory}
+
+    return turn
 
 
-class Process:
-    """A contestant at the other end of a pipe."""
-
-    def __init__(self, kind: str, blocks: int, batch: int):
-        command = [
-            sys.executable,
-            __file__,
-            "--contestant",
-            kind,
-            "--blocks",
-            str(blocks),
-            "--batch",
-            str(batch),
-        ]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
-        self.start = self._answer()
-
-    def step(self) -> dict[str, float]:
-        assert self.process.stdin is not None
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> dict[str, float]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("error: a contestant died; out of memory?")
-        return json.loads(line)
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+def process(kind: str, blocks: int, batch: int) -> Contestant:
+    return Contestant(__file__, [kind, "--blocks", str(blocks), "--batch", str(batch)])
 
 
-def speed(blocks: int, batch: int, rounds: int) -> list[dict[str, Any]]:
-    ours = Process("scanned", blocks, batch)
-    peer = Process("unrolled", blocks, batch)
+def speed(blocks: int, batch: int, rounds: int) -> list[Row]:
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     processor: dict[str, list[float]] = {"ours": [], "peer": []}
-    for turn in range(rounds + 1):
-        for name, process in (("ours", ours), ("peer", peer)):
-            answer = process.step()
-            if turn:  # the first turn warms caches up
-                times[name].append(answer["step"])
-                processor[name].append(answer["cpu"])
-    ours.close()
-    peer.close()
-    rows = [
-        row("build", ours.start["build"], peer.start["build"], "unrolled Keras graph", "s"),
-        row("first training step", ours.start["first"], peer.start["first"], "unrolled Keras graph", "s"),
-        row(
-            "later training step",
-            statistics.median(times["ours"]),
-            statistics.median(times["peer"]),
-            "unrolled Keras graph",
-            "s",
-        ),
-        row(  # what a busy machine does not change much
-            "later training step, processor time",
-            statistics.median(processor["ours"]),
-            statistics.median(processor["peer"]),
-            "unrolled Keras graph",
-            "s",
-        ),
-    ]
-    return [{**entry, "case": f"{entry['case']}, batch {batch}"} for entry in rows]
-
-
-def memory(blocks: int) -> list[dict[str, Any]]:
-    results = {}
-    for kind in ("scanned", "remat"):
-        process = Process(kind, blocks, 32)
-        answers = [process.step() for _ in range(2)]
-        results[kind] = answers[-1]
-        process.close()
-    return [
-        row(
-            "memory of training, batch 32",
-            results["scanned"]["memory"],
-            results["remat"]["memory"],
-            "with rematerialisation",
-            "GiB",
-        ),
-        row(
-            "training step, batch 32",
-            results["scanned"]["step"],
-            results["remat"]["step"],
-            "with rematerialisation",
-            "s",
-        ),
-    ]
-
-
-def row(case: str, ours: float, peer: float, peer_name: str, unit: str) -> dict[str, Any]:
-    return {
-        "case": case,
-        "ours": round(ours, 3),
-        "peer": round(peer, 3),
-        "peer_name": peer_name,
-        "unit": unit,
-        "ratio": round(ours / peer, 3),
+    with process("scanned", blocks, batch) as ours:
+        ours_start = ours.turn(0)  # the peer starts after it, not beside it
+        with process("unrolled", blocks, batch) as peer:
+            peer_start = peer.turn(0)
+            for turn in range(rounds + 1):
+                for name, contestant in (("ours", ours), ("peer", peer)):
+                    cost = contestant.turn(1)
+                    if turn:  # the first turn warms caches up
+                        times[name].append(cost["step"])
+                        processor[name].append(cost["cpu"])
+    median = statistics.median
+    compared = {
+        "build": (ours_start["build"], peer_start["build"]),
+        "first training step": (ours_start["first"], peer_start["first"]),
+        "later training step": (median(times["ours"]), median(times["peer"])),
+        # what a busy machine does not change much
+        "later training step, processor time": (median(processor["ours"]), median(processor["peer"])),
     }
+    return [
+        row(f"{depth(blocks)}, {case}, batch {batch}", *pair, "unrolled Keras graph", "s")
+        for case, pair in compared.items()
+    ]
+
+
+def memory(blocks: int) -> list[Row]:
+    costs = {}
+    for kind in ("scanned", "remat"):
+        with process(kind, blocks, 32) as contestant:
+            costs[kind] = [contestant.turn(1) for _ in range(2)][-1]
+    ours, peer, name = costs["scanned"], costs["remat"], "with rematerialisation"
+    return [
+        row(f"{depth(blocks)}, memory of training, batch 32", ours["memory"], peer["memory"], name, "GiB"),
+        row(f"{depth(blocks)}, training step, batch 32", ours["step"], peer["step"], name, "s"),
+    ]
+
+
+def depth(blocks: int) -> str:
+    return f"ResNet-{6 * blocks + 2}"
 
 
 def main() -> None:
@@ -192,16 +131,14 @@ def main() -> None:
     parser.add_argument("--contestant", choices=("scanned", "remat", "unrolled"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contestant:
-        contestant(arguments.contestant, arguments.blocks, arguments.batch)
+        answer_turns(lambda: contestant(arguments.contestant, arguments.blocks, arguments.batch))
         return
-    depth = f"ResNet-{6 * arguments.blocks + 2}"
-    rows = memory(arguments.blocks) + speed(arguments.blocks, arguments.batch, arguments.rounds)
-    rows = [{**entry, "case": f"{depth}, {entry['case']}"} for entry in rows]
-    if arguments.json:
-        print(json.dumps(rows, indent=1))
-        return
-    for entry in rows:
-        print("{case}: {ours} {unit}, {peer_name} {peer}: {ratio}".format(**entry))
+    stop_on_sigterm()
+    rows = memory(arguments.blocks)
+    say(rows)
+    new = speed(arguments.blocks, arguments.batch, arguments.rounds)
+    say(new)
+    answer(rows + new, arguments.json)
 
 
 if __name__ == "__main__":

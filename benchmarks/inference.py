@@ -1,7 +1,7 @@
 """Inference speed of the exported SavedModel beside OpenVINO, onnxruntime and keras.applications.
 
     python benchmarks/inference.py                 # ResNet-50 at 224², batches of 1 and 16, a table
-    python benchmarks/inference.py --json          # a list of {case, ours, peer, peer_name, unit, ratio}
+    python benchmarks/inference.py --json          # rows: {case, ours, peer, peer_name, unit, ratio, goal, …}
     python benchmarks/inference.py --batches 1 --peers "openvino bfloat16"
 
 All run the same network with the same random weights, except keras.applications, which runs its own
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import statistics
 import subprocess
@@ -28,16 +27,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from table import Row, answer, row, say
+from turns import Turn, answer_turns, contestants, stop_on_sigterm
+
 NETWORK, SIZE = "resnet50", 224
 CALLS = {1: 20, 16: 3}
 OURS = ("ours float32", "ours bfloat16")
 RECOMMENDED = {"TF_ONEDNN_THREADPOOL_USE_CALLER_THREAD": "1"}
-# (peer, which of ours is compared with it)
+# peer: (which of ours is compared with it, the least ratio of images/s that was aimed at)
 PEERS = {
-    "openvino float32": "ours float32",
-    "openvino bfloat16": "ours bfloat16",
-    "onnxruntime float32": "ours bfloat16",
-    "keras.applications float32": "ours bfloat16",
+    "openvino float32": ("ours float32", 0.95),
+    "openvino bfloat16": ("ours bfloat16", 0.95),
+    "onnxruntime float32": ("ours bfloat16", 1.8),
+    "keras.applications float32": ("ours bfloat16", 1.8),
 }
 MODULES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "keras.applications": "keras"}
 
@@ -108,47 +110,20 @@ CONTESTANTS = {
 }
 
 
-def contestant(name: str, folder: str, batch: str) -> None:
-    """Child process: for every line on stdin (a number of calls) a line of their seconds on stdout."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # frameworks that print do not disturb the protocol
+def contestant(name: str, folder: str, batch: str) -> Turn:
+    """Seconds of each of so many calls."""
     program, precision = name.split()
     run = CONTESTANTS[program](Path(folder), precision, int(batch))
-    for line in sys.stdin:
+
+    def turn(calls: int) -> list[float]:
         seconds = []
-        for _ in range(int(line)):
+        for _ in range(calls):
             began = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - began)
-        print(json.dumps(seconds), file=answers, flush=True)
+        return seconds
 
-
-class Process:
-    """A contestant at work."""
-
-    def __init__(self, name: str, folder: Path, batch: int):
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--contestant", name, str(folder), str(batch)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (RECOMMENDED if name in OURS else {}),
-        )
-
-    def seconds(self, calls: int) -> list[float]:
-        """Times of so many calls."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(calls, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{' '.join(map(str, self.process.args))} failed; run it by hand to see why")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
+    return turn
 
 
 def typical(rounds: list[list[float]]) -> float:
@@ -157,33 +132,33 @@ def typical(rounds: list[list[float]]) -> float:
     return statistics.median(calls[: max(1, len(calls) // 2)])
 
 
-def compare(folder: Path, batch: int, peers: list[str], rounds: int) -> list[dict]:
-    names = [name for name in OURS if name in {PEERS[peer] for peer in peers}] + peers
-    processes = {name: Process(name, folder, batch) for name in names}
+def compare(folder: Path, batch: int, peers: list[str], rounds: int) -> list[Row]:
+    names = [name for name in OURS if name in {PEERS[peer][0] for peer in peers}] + peers
     calls = CALLS.get(batch, 3)
-    try:
+    times: dict[str, list[list[float]]] = {name: [] for name in names}
+    arguments = {name: (name, str(folder), str(batch)) for name in names}
+    with contestants(__file__, arguments, dict.fromkeys(OURS, RECOMMENDED)) as processes:
         for process in processes.values():
-            process.seconds(3)  # warm-up
-        times: dict[str, list[list[float]]] = {name: [] for name in names}
+            process.turn(3)  # warm-up
         for _ in range(rounds):
             for name, process in processes.items():
-                process.seconds(2)  # its weights are in the cache again
-                times[name].append(process.seconds(calls))
-    finally:
-        for process in processes.values():
-            process.close()
+                process.turn(2)  # its weights are in the cache again
+                times[name].append(process.turn(calls))
     speed = {name: batch / typical(values) for name, values in times.items()}
-    rows = [
-        row(f"{PEERS[peer].split()[1]} batch {batch}", speed[PEERS[peer]], speed[peer], peer, "images/s")
-        for peer in peers
-    ]
-    if batch == 1:
-        for share in (50, 99):
-            latency = {name: percentile(values, share) for name, values in times.items()}
-            rows += [
-                row(f"{PEERS[p].split()[1]} latency p{share}", latency[PEERS[p]], latency[p], p, "ms")
-                for p in peers
-            ]
+    latency = {
+        share: {name: percentile(values, share) for name, values in times.items()}
+        for share in ((50, 99) if batch == 1 else ())
+    }
+    rows = []
+    for peer in peers:
+        ours, goal = PEERS[peer]
+        case = f"{ours.split()[1]} batch {batch}"
+        goal_here = goal if batch in CALLS else None
+        rows.append(row(case, speed[ours], speed[peer], peer, "images/s", goal=goal_here))
+    for share, values in latency.items():
+        for peer in peers:
+            ours, _ = PEERS[peer]
+            rows.append(row(f"{ours.split()[1]} latency p{share}", values[ours], values[peer], peer, "ms"))
     return rows
 
 
@@ -191,19 +166,6 @@ def percentile(rounds: list[list[float]], share: int) -> float:
     """Milliseconds."""
     calls = sorted(seconds for calls in rounds for seconds in calls)
     return 1e3 * calls[min(len(calls) - 1, round(share / 100 * (len(calls) - 1)))]
-
-
-def row(case: str, ours: float, peer: float, name: str, unit: str) -> dict:
-    """Ratios above 1 are better for us, in either unit."""
-    ratio = peer / ours if unit == "ms" else ours / peer
-    return {
-        "case": case,
-        "ours": round(ours, 2),
-        "peer": round(peer, 2),
-        "peer_name": name,
-        "unit": unit,
-        "ratio": round(ratio, 3),
-    }
 
 
 def main() -> None:
@@ -219,12 +181,15 @@ def main() -> None:
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contestant:
-        contestant(*options.contestant)
+        answer_turns(lambda: contestant(*options.contestant))
         return
+    stop_on_sigterm()
     if options.prepare:
         prepare(options.prepare)
         return
     peers = [peer for peer in options.peers if importlib.util.find_spec(MODULES[peer.split()[0]])]
+    for peer in sorted(set(options.peers) - set(peers)):
+        print(f"{peer} is not installed: left out", file=sys.stderr)
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -235,12 +200,9 @@ def main() -> None:
             subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
         for batch in options.batches:
             new = compare(folder, batch, peers, options.rounds)
+            say(new)
             rows += new
-            if not options.json:
-                for line in new:
-                    print("{case}: {ours} {unit}, {peer_name} {peer}: {ratio}".format(**line), flush=True)
-    if options.json:
-        print(json.dumps(rows, indent=1))
+    answer(rows, options.json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Input pipelines: images a second, beside torchvision's DataLoader and beside bare JPEG decoding.
 
     python benchmarks/pipeline.py                  # a table
-    python benchmarks/pipeline.py --json           # a list of {case, ours, peer, peer_name, unit, ratio}
+    python benchmarks/pipeline.py --json           # rows: {case, ours, peer, peer_name, unit, ratio, goal, …}
     python benchmarks/pipeline.py --photos DIR     # class folders of JPEG photographs, any depth
 
 Photographs and CIFAR images are those of ../shared/data beside the repository; a case without its images is
@@ -17,10 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -28,6 +25,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from table import Row, answer, row, say
+from turns import Turn, answer_turns, contestants, stop_on_sigterm
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 SIZE, LOW, HIGH = 224, 256, 480
@@ -127,63 +127,32 @@ def torchvision(folder: str, view: str) -> Iterator[Any]:
     return iter(torch.utils.data.DataLoader(Images(), batch_size=size, num_workers=WORKERS))
 
 
-def contestant(name: str, folder: str) -> None:
-    """Child process: for every line on stdin (a number of batches) their seconds on stdout."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+def contestant(name: str, folder: str) -> Turn:
+    """Seconds of so many batches."""
     program, _, view = name.partition(" ")
     batches = {"ours": ours, "bare": bare, "torchvision": torchvision}[program](folder, view)
-    for line in sys.stdin:
+
+    def turn(count: int) -> float:
         for _ in range(READY):
             next(batches)
         began = time.perf_counter()
-        for _ in range(int(line)):
+        for _ in range(count):
             next(batches)
-        print(time.perf_counter() - began, file=answers, flush=True)
+        return time.perf_counter() - began
 
-
-class Process:
-    """A contestant at work."""
-
-    def __init__(self, name: str, folder: Path):
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--contestant", name, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-
-    def seconds(self, batches: int) -> float:
-        """Time of so many batches."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(batches, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{' '.join(map(str, self.process.args))} failed; run it by hand to see why")
-        return float(answer)
-
-    def close(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
+    return turn
 
 
 def measure(names: list[str], folder: Path, images: str, rounds: int) -> dict[str, float]:
     """Images a second of each contestant."""
-    processes = {name: Process(name, folder) for name in names}
     rates: dict[str, list[float]] = {name: [] for name in names}
-    try:
+    with contestants(__file__, {name: (name, str(folder)) for name in names}) as processes:
         for process in processes.values():
-            process.seconds(1)  # starting is not timed
+            process.turn(1)  # starting is not timed
         for _ in range(rounds):
             for name, process in processes.items():
                 count = BATCHES[images] if name.startswith(("ours", "bare")) or images == "photos" else 20
-                rates[name].append(count * BATCH[images] / process.seconds(count))
-    finally:
-        for process in processes.values():
-            process.close()
+                rates[name].append(count * BATCH[images] / process.turn(count))
     return {name: statistics.median(sorted(r)[len(r) // 2 :]) for name, r in rates.items()}
 
 
@@ -199,7 +168,7 @@ def unpack(archive: str, below: str, target: Path) -> Path | None:
     return target / below if below else target
 
 
-def compare(folders: dict[str, Path | None], rounds: int) -> list[dict]:
+def compare(folders: dict[str, Path | None], rounds: int) -> list[Row]:
     rows = []
     peers = importlib.util.find_spec("torchvision") is not None
     if not peers:
@@ -212,16 +181,16 @@ def compare(folders: dict[str, Path | None], rounds: int) -> list[dict]:
         if images == "cifar":
             names = list(dict.fromkeys(["ours pad-crop", *names]))
         rates = measure(names, folder, images, rounds)
-        rows += [row(case, rates[ours], rates[peer], peer, goal) for case, _, ours, peer, goal in cases]
+        new = [
+            row(case, rates[ours], rates[peer], peer, "images/s", goal=goal)
+            for case, _, ours, peer, goal in cases
+        ]
         if images == "cifar":
-            goal = f"the goal, {CIFAR_GOAL:,}"
-            rows.append(row("CIFAR view from memory", rates["ours pad-crop"], CIFAR_GOAL, goal, 1.0))
+            case, peer = "CIFAR view from memory", f"the goal, {CIFAR_GOAL:,}"
+            new.append(row(case, rates["ours pad-crop"], CIFAR_GOAL, peer, "images/s", goal=1.0))
+        say(new)
+        rows += new
     return rows
-
-
-def row(case: str, ours: float, peer: float, peer_name: str, goal: float | None) -> dict:
-    found = {"case": case, "ours": round(ours), "peer": round(peer), "peer_name": peer_name}
-    return found | {"unit": "images/s", "ratio": round(ours / peer, 2), "goal": goal}
 
 
 def main() -> None:
@@ -233,8 +202,9 @@ def main() -> None:
     parser.add_argument("--contestant", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contestant:
-        contestant(*options.contestant)
+        answer_turns(lambda: contestant(*options.contestant))
         return
+    stop_on_sigterm()
     with tempfile.TemporaryDirectory() as scratch:
         folders: dict[str, Path | None] = {}
         if options.only != "cifar":
@@ -243,12 +213,7 @@ def main() -> None:
         if options.only != "photos":
             folders["cifar"] = unpack("cifar10-jpeg.tar.gz", "test", Path(scratch, "cifar"))
         rows = compare(folders, options.rounds)
-    if options.json:
-        print(json.dumps(rows, indent=1))
-        return
-    for r in rows:
-        goal = "" if r["goal"] is None else f"  (goal {r['goal']})"
-        print(f"{r['case']:36} {r['ours']:7} | {r['peer_name']:28} {r['peer']:7} | {r['ratio']:6.2f}{goal}")
+    answer(rows, options.json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How long one waits before anything happens: seconds from the command to its answer.
 
     python benchmarks/startup.py
-    python benchmarks/startup.py --json     # a list of {case, ours, peer, peer_name, unit, ratio}
+    python benchmarks/startup.py --json     # rows: {case, ours, peer, peer_name, unit, ratio, goal, …}
 
 `ratio` is peer / ours: above 1 we are quicker. Commands take turns with their peers; medians of the rounds.
 """
@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from table import answer, row, say
 
 CLI = "from keras_resnet.cli import main; main()"
 KERAS_FIT = """
@@ -36,7 +37,11 @@ def seconds(program: str, *arguments: str) -> float:
     """Wall time of one Python process."""
     env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, env=env, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"error: {' '.join(arguments) or program} failed: {done.stderr.strip()[-500:]}")
     return time.perf_counter() - began
 
 
@@ -46,15 +51,27 @@ def first_step() -> float:
         return seconds(CLI, "train", "--depth", "20", "--steps", "1", "--workdir", f"{folder}/run")
 
 
+# case: (ours, name of the peer, peer, the most seconds that ours should take)
 CASES = {
-    "keras-resnet --help": (lambda: seconds(CLI, "--help"), "python -c pass", lambda: seconds("pass")),
-    "keras-resnet models": (lambda: seconds(CLI, "models"), "import keras", lambda: seconds("import keras")),
+    "keras-resnet --help": (
+        lambda: seconds(CLI, "--help"),
+        "python -c pass",
+        lambda: seconds("pass"),
+        0.3,
+    ),
+    "keras-resnet models": (
+        lambda: seconds(CLI, "models"),
+        "import keras",
+        lambda: seconds("import keras"),
+        0.5,
+    ),
     "import and build ResNet-50": (
         lambda: seconds(BUILD),
         "keras.applications",
         lambda: seconds(KERAS_BUILD),
+        None,
     ),
-    "train --depth 20, one step": (first_step, "keras fit, one step", lambda: seconds(KERAS_FIT)),
+    "train --depth 20, one step": (first_step, "keras fit, one step", lambda: seconds(KERAS_FIT), 12.0),
 }
 
 
@@ -66,21 +83,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     rows = []
-    for case, (ours, peer_name, peer) in CASES.items():
+    for case, (ours, peer_name, peer, limit) in CASES.items():
         pairs = [(ours(), peer()) for _ in range(options.rounds)]
-        row = {
-            "case": case,
-            "ours": round(statistics.median(a for a, _ in pairs), 3),
-            "peer": round(statistics.median(b for _, b in pairs), 3),
-            "peer_name": peer_name,
-            "unit": "s",
-            "ratio": round(statistics.median(b / a for a, b in pairs), 3),
-        }
-        rows.append(row)
-        if not options.json:
-            print("{case}: {ours} {unit}, {peer_name} {peer}: {ratio}".format(**row), flush=True)
-    if options.json:
-        print(json.dumps(rows, indent=1))
+        new = row(
+            case,
+            statistics.median(a for a, _ in pairs),
+            statistics.median(b for _, b in pairs),
+            peer_name,
+            "s",
+            ratio=statistics.median(b / a for a, b in pairs),
+            limit=limit,
+        )
+        say([new])
+        rows.append(new)
+    answer(rows, options.json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Training speed beside Keras' own loop and torch: images/s of whole steps, as ratios in one run.
 
     python benchmarks/training.py                # all cases, a table
-    python benchmarks/training.py --json         # a list of {case, ours, peer, peer_name, unit, ratio}
+    python benchmarks/training.py --json         # rows: {case, ours, peer, peer_name, unit, ratio, goal, …}
     python benchmarks/training.py --cases resnet20 --precisions float32
 
 Every contestant is a process of its own that stays alive; they take turns (ours, peer, ours, peer, …), so
@@ -15,17 +15,21 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 
+from table import Row, answer, row, say
+from turns import Turn, answer_turns, contestants, stop_on_sigterm
+
 CASES = {"resnet20": (32, 128, 10), "resnet56": (32, 128, 10), "resnet50": (224, 16, 1000)}
-STEPS = {"resnet20": 15, "resnet56": 6, "resnet50": 3}
+STEPS = {"resnet20": 15, "resnet56": 6, "resnet50": 2}
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+GOALS = {
+    "keras fit": {"float32": 1.2, "bfloat16": 1.45},
+    "torch": {"float32": 1.15, "bfloat16": 1.0},
+}
 
 
 def ours(case: str, precision: str) -> Callable[[int], None]:
@@ -60,7 +64,10 @@ def keras_fit(case: str, precision: str) -> Callable[[int], None]:
     model.compile(
         keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False
     )
-    data = tf.data.Dataset.from_tensors(batch(case)).repeat()
+    # Without this, a short `fit` often idles until a multiple of five seconds after it began.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    data = tf.data.Dataset.from_tensors(batch(case)).repeat().with_options(options)
     return lambda steps: model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0) and None
 
 
@@ -132,74 +139,40 @@ def batch(case: str):
     return images, rng.integers(0, classes, size).astype("int32")
 
 
-def contestant(name: str, case: str, precision: str) -> None:
-    """Child process: one number on stdout (seconds) for every line (steps) on stdin."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # frameworks that print do not disturb the protocol
+def contestant(name: str, case: str, precision: str) -> Turn:
+    """Seconds of so many steps."""
     run = CONTESTANTS[name](case, precision)
     run(2)
-    for line in sys.stdin:
+
+    def turn(steps: int) -> float:
         began = time.perf_counter()
-        run(int(line))
-        print(time.perf_counter() - began, file=answers, flush=True)
+        run(steps)
+        return time.perf_counter() - began
+
+    return turn
 
 
-class Process:
-    """A contestant at work."""
-
-    def __init__(self, name: str, case: str, precision: str):
-        program = [sys.executable, __file__, "--contestant", name, case, precision]
-        env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.process = subprocess.Popen(
-            program,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=env,
-        )
-
-    def seconds(self, steps: int) -> float:
-        """Time of one turn."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(steps, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{' '.join(map(str, self.process.args))} failed; run it by hand to see why")
-        return float(answer)
-
-    def close(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
-
-
-def compare(case: str, precision: str, rounds: int) -> list[dict]:
+def compare(case: str, precision: str, rounds: int) -> list[Row]:
     names = [name for name in CONTESTANTS if name != "torch" or importlib.util.find_spec("torch")]
-    processes = {name: Process(name, case, precision) for name in names}
     steps, images = STEPS[case], STEPS[case] * CASES[case][1]
-    try:
+    times: dict[str, list[float]] = {name: [] for name in names}
+    with contestants(__file__, {name: (name, case, precision) for name in names}) as processes:
         for process in processes.values():
-            process.seconds(steps)  # warm-up
-        times: dict[str, list[float]] = {name: [] for name in names}
+            process.turn(steps)  # warm-up
         for _ in range(rounds):
             for name, process in processes.items():
-                times[name].append(process.seconds(steps))
-    finally:
-        for process in processes.values():
-            process.close()
+                times[name].append(process.turn(steps))
     speed = {name: images / statistics.median(values) for name, values in times.items()}
     return [
-        {
-            "case": f"{case} {precision} batch {CASES[case][1]}",
-            "ours": round(speed["ours"], 1),
-            "peer": round(speed[name], 1),
-            "peer_name": name,
-            "unit": "images/s",
-            "ratio": round(
-                statistics.median(b / a for a, b in zip(times["ours"], times[name], strict=True)), 3
-            ),
-        }
+        row(
+            f"{case} {precision} batch {CASES[case][1]}",
+            speed["ours"],
+            speed[name],
+            name,
+            "images/s",
+            ratio=statistics.median(b / a for a, b in zip(times["ours"], times[name], strict=True)),
+            goal=GOALS[name][precision],
+        )
         for name in names
         if name != "ours"
     ]
@@ -216,17 +189,18 @@ def main() -> None:
     parser.add_argument("--contestant", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contestant:
-        contestant(*options.contestant)
+        answer_turns(lambda: contestant(*options.contestant))
         return
+    stop_on_sigterm()
+    if not importlib.util.find_spec("torch"):
+        print("torch is not installed: only Keras fit is compared", file=sys.stderr)
     rows = []
     for case in options.cases:
         for precision in options.precisions:
-            rows += compare(case, precision, options.rounds)
-            if not options.json:
-                for row in rows[-2:]:
-                    print("{case}: {ours} {unit}, {peer_name} {peer}: {ratio}".format(**row), flush=True)
-    if options.json:
-        print(json.dumps(rows, indent=1))
+            new = compare(case, precision, options.rounds)
+            say(new)
+            rows += new
+    answer(rows, options.json)
 
 
 if __name__ == "__main__":
