@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -166,13 +167,13 @@ def workspace(tmp_path_factory):
     patch.chdir(folder)
     short = {name: replace(r, epochs=1, steps=None, batch_size=64) for name, r in RECIPES.items()}
     short["finetune"] = replace(short["finetune"], batch_size=4)
-    patch.setattr("keras_resnet.recipes.RECIPES", short)
+    replace_everywhere(patch, "RECIPES", short)
     shallow = {
         name: replace(net, stages=tuple(replace(stage, blocks=1) for stage in net.stages))
         for name, net in ARCHITECTURES.items()
         if net.family == "imagenet" and net.block != "vgg"
     }
-    patch.setattr("keras_resnet.architectures.ARCHITECTURES", {**ARCHITECTURES, **shallow})
+    replace_everywhere(patch, "ARCHITECTURES", {**ARCHITECTURES, **shallow})
     without_network(patch)
     (folder / "docs").symlink_to(REPOSITORY / "docs")
     for name in ("photo.png", "seven.png"):
@@ -187,6 +188,14 @@ def workspace(tmp_path_factory):
     run_blocks(QUICK_START)  # its run and its export are what the other pages build on
     yield folder
     patch.undo()
+
+
+def replace_everywhere(patch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    """Replace a table in every module that imported it; one imported later would keep it after the test."""
+    for info in pkgutil.walk_packages(keras_resnet.__path__, "keras_resnet."):
+        module = importlib.import_module(info.name)
+        if name in vars(module):
+            patch.setattr(module, name, value)
 
 
 def without_network(patch: pytest.MonkeyPatch) -> None:
