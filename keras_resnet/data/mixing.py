@@ -34,6 +34,7 @@ def mix(batches: tf.data.Dataset, recipe: Recipe, classes: int, seed: int) -> tf
     """
     import keras_cv
 
+    seed += 1  # keras-cv takes 0 for no seed
     randaugment = (
         keras_cv.layers.RandAugment(
             (0, 255),
@@ -44,8 +45,8 @@ def mix(batches: tf.data.Dataset, recipe: Recipe, classes: int, seed: int) -> tf
         if recipe.randaugment
         else None
     )
-    mixup = keras_cv.layers.MixUp(alpha=recipe.mixup, seed=seed) if recipe.mixup else None
-    cutmix = keras_cv.layers.CutMix(alpha=recipe.cutmix, seed=seed) if recipe.cutmix else None
+    mixup = keras_cv.layers.MixUp(recipe.mixup, seed=seed) if recipe.mixup else None
+    cutmix = keras_cv.layers.CutMix(recipe.cutmix, seed=seed) if recipe.cutmix else None
 
     def mixed_up(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         assert mixup is not None
