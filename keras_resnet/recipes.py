@@ -7,7 +7,7 @@ A recipe gives every default; the command line and `dataclasses.replace` overrid
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ class Recipe:
     scales the learning rate linearly with the batch size (None: the rate is taken as it is).
     `normalization` is what the network subtracts from its input: the mean image ("pixel-mean"), the
     mean colour ("channel-mean"), or the mean colour with a division by the deviation ("channel").
+    Not in the paper: `mixup` and `cutmix` are the parameters of their Beta distributions, `color_jitter`
+    is how strong it is, `random_erasing` the share of images that lose a rectangle; 0 is without.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     randaugment: bool = False
+    color_jitter: float = 0.0
+    random_erasing: float = 0.0
     ema: float | None = None
     zero_init_residual: bool = False
     freeze: str | None = None
@@ -68,6 +72,12 @@ class Recipe:
             raise UsageError(f"learning rate must be greater than 0, not {self.learning_rate}")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label smoothing must be at least 0 and below 1, not {self.label_smoothing}")
+        if not 0 <= self.color_jitter <= 1:
+            raise UsageError(f"colour jitter must be between 0 and 1, not {self.color_jitter}")
+        if not 0 <= self.random_erasing <= 1:
+            raise UsageError(f"the share of erased images must be between 0 and 1, not {self.random_erasing}")
+        if min(self.mixup, self.cutmix) < 0:
+            raise UsageError("MixUp and CutMix take a strength of 0 (without) or more")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -164,6 +174,12 @@ _ALL = (
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
 """Every recipe by its name: "cifar-paper", "imagenet-90", "finetune", …; read-only."""
+
+
+def recorded(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as `run.json` has it, whole: fields that are younger than the record have their defaults."""
+    defaults = {f.name: f.default for f in fields(Recipe) if f.default is not MISSING}
+    return defaults | dict(recipe)
 
 
 def get_recipe(name: str) -> Recipe:

@@ -52,7 +52,7 @@ def inspect_command(
     if sheet:
         size = image_size or (opened.image_shape[0] if opened.image_shape else 224)
         view = train_view(chosen.view, size, flip=chosen.flip, color=chosen.color)
-        contact_sheet(opened, view, sheet)
+        contact_sheet(opened, view, sheet, recipe=chosen)
         click.echo(f"sheet: {sheet}", err=True)
     if as_json:
         echo_json(found)

@@ -9,11 +9,14 @@ import numpy as np
 from PIL import Image
 
 from keras_resnet.data.examples import split_examples, split_stream
+from keras_resnet.data.mixing import augment, wants_augmentation
+from keras_resnet.data.order import Plan
 from keras_resnet.data.pipeline import training_batches
 from keras_resnet.data.samples import spread
 from keras_resnet.data.sources import Dataset
 from keras_resnet.data.views import TrainView
 from keras_resnet.errors import UserError
+from keras_resnet.recipes import Recipe
 
 SHEET_COLUMNS = 8
 SHEET_IMAGES = 32
@@ -62,14 +65,26 @@ def _per_class(dataset: Dataset, split: str) -> dict[str, int] | None:
     return dict(zip(dataset.label_names, counts.tolist(), strict=True))
 
 
-def contact_sheet(dataset: Dataset, view: TrainView, path: str | Path, *, seed: int = 0) -> Path:
-    """Write a PNG with one batch of training samples as `view` augments them, eight in a row.
+def contact_sheet(
+    dataset: Dataset, view: TrainView, path: str | Path, *, recipe: Recipe | None = None, seed: int = 0
+) -> Path:
+    """Write a PNG with one batch of training samples, eight in a row, as a network gets them.
+
+    Args:
+        dataset: whose training split is shown.
+        view: what is cut out of an image.
+        path: of the PNG.
+        recipe: whose augmentations beyond the view are shown as well.
+        seed: of the samples.
 
     Raises:
         UserError: the file cannot be written.
     """
     count = min(SHEET_IMAGES, dataset.images("train"))
-    images, _ = next(iter(training_batches(dataset, "train", view, batch_size=count, seed=seed)))
+    batches = training_batches(dataset, "train", view, batch_size=count, seed=seed)
+    if recipe is not None and wants_augmentation(recipe):
+        batches = augment(batches, recipe, dataset.classes, Plan(seed, dataset.images("train"), count))
+    images, _ = next(iter(batches))
     pixels = np.clip(np.round(images.numpy().astype(np.float32)), 0, 255).astype(np.uint8)
     cell = view.image_size + _GAP
     rows = -(-count // SHEET_COLUMNS)

@@ -1,89 +1,125 @@
-"""Augmentations that are not in the paper, on whole batches, by keras-cv: RandAugment, MixUp, CutMix.
+"""Beyond the paper, in this order: RandAugment, colour jitter, random erasing, MixUp or CutMix.
 
 They cost much more than the paper's views (docs/data.md), so only recipes that ask for them have them.
-keras-cv draws its random numbers from its own generators: a run resumed in the middle goes on with other
-ones, and is not bit-identical to one that was never interrupted.
+They work on whole batches, after the views, and batch k is a function of (seed, k) here too.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.augmentations import ColorJitter, RandAugment, random_erasing, rectangles
+from keras_resnet.data.order import Draws, Plan
 from keras_resnet.recipes import Recipe
 
-RANDAUGMENT_OPERATIONS = 2
-RANDAUGMENT_MAGNITUDE = 0.3  # of 1; 9 of 30 in RandAugment's own units
+_STEPS_IN_FLIGHT = 2
+
+Batch = tuple[tf.Tensor, tf.Tensor]
 
 
-def wants_mixing(recipe: Recipe) -> bool:
+def wants_augmentation(recipe: Recipe) -> bool:
     """Whether a recipe uses any of it."""
-    return bool(recipe.mixup or recipe.cutmix or recipe.randaugment)
+    return bool(
+        recipe.randaugment or recipe.color_jitter or recipe.random_erasing or recipe.mixup or recipe.cutmix
+    )
 
 
-def mix(batches: tf.data.Dataset, recipe: Recipe, classes: int, seed: int) -> tf.data.Dataset:
-    """Apply the recipe's RandAugment, then MixUp or CutMix (either, where it has both).
+def augment(
+    batches: tf.data.Dataset,
+    recipe: Recipe,
+    classes: int,
+    plan: Plan,
+    *,
+    start_step: int = 0,
+    mean: np.ndarray | tuple[float, ...] = (127.5, 127.5, 127.5),
+) -> tf.data.Dataset:
+    """Apply what the recipe asks for; MixUp or CutMix to each batch, at random, where it has both.
+
+    Several workers draw the same numbers and take their slices of them; partners of MixUp and CutMix
+    come from a worker's own share of the batch.
 
     Args:
-        batches: elements (images [b, H, W, 3] RGB 0…255, labels [b] int32).
-        recipe: `randaugment`, and the strengths `mixup` and `cutmix` (0: without).
+        batches: elements (images [b, H, W, 3] RGB 0…255, labels [b] int32), from `start_step` on.
+        recipe: `randaugment`, `color_jitter`, `random_erasing`, `mixup`, `cutmix`.
         classes: for the labels, which become probabilities.
-        seed: of keras-cv's generators.
+        plan: the plan that the batches were made by.
+        start_step: step of the first batch.
+        mean: [3] or [H, W, 3]: what the model subtracts, and erased pixels get.
 
     Returns:
-        Elements (images float32, labels [b, classes] float32).
+        Elements (images [b, H, W, 3] float32, labels [b, classes] float32).
     """
-    import keras_cv
+    randaugment = RandAugment() if recipe.randaugment else None
+    jitter = ColorJitter(recipe.color_jitter) if recipe.color_jitter else None
+    fill = tf.constant(np.asarray(mean, np.float32))
 
-    seed += 1  # keras-cv takes 0 for no seed
-    randaugment = (
-        keras_cv.layers.RandAugment(
-            (0, 255),
-            augmentations_per_image=RANDAUGMENT_OPERATIONS,
-            magnitude=RANDAUGMENT_MAGNITUDE,
-            seed=seed,
-        )
-        if recipe.randaugment
-        else None
-    )
-    mixup = keras_cv.layers.MixUp(recipe.mixup, seed=seed) if recipe.mixup else None
-    cutmix = keras_cv.layers.CutMix(recipe.cutmix, seed=seed) if recipe.cutmix else None
-
-    def mixed_up(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        assert mixup is not None
-        element = mixup({"images": images, "labels": targets}, training=True)
-        return element["images"], element["labels"]
-
-    def cut_and_mixed(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # keras-cv 0.9 weighs labels by the box before it is clipped to the image, which can be off by
-        # half. A plane with each image's number goes along and tells what share it really kept.
-        assert cutmix is not None
-        own = tf.range(tf.shape(images)[0], dtype=tf.float32)[:, None, None, None]
-        plane = tf.zeros_like(images[..., :1]) + own
-        element = {"images": tf.concat([images, plane], -1), "labels": targets}
-        images = cutmix(element, training=True)["images"]
-        images, plane = images[..., :-1], images[..., -1:]
-        foreign = tf.not_equal(plane, own)
-        share = 1.0 - tf.reduce_mean(tf.cast(foreign, tf.float32), [1, 2, 3])[:, None]
-        partner = tf.reduce_max(tf.where(foreign, plane, -1.0), [1, 2, 3])
-        partner = tf.where(partner < 0, own[:, 0, 0, 0], partner)
-        others = tf.gather(targets, tf.cast(partner, tf.int32))
-        return images, share * targets + (1.0 - share) * others
-
-    def apply(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def apply(step: tf.Tensor, batch: Batch) -> Batch:
+        images, targets = tf.cast(batch[0], tf.float32), tf.one_hot(batch[1], classes)
         shape = images.shape
-        images, targets = tf.cast(images, tf.float32), tf.one_hot(labels, classes)
+        draws = Draws(plan, step)
         if randaugment is not None:
-            images = tf.cast(randaugment(images, training=True), tf.float32)
-        if mixup is not None and cutmix is not None:
-            images, targets = tf.cond(
-                tf.random.uniform([], seed=seed) < 0.5,
-                lambda: mixed_up(images, targets),
-                lambda: cut_and_mixed(images, targets),
-            )
-        elif mixup is not None:
-            images, targets = mixed_up(images, targets)
-        elif cutmix is not None:
-            images, targets = cut_and_mixed(images, targets)
+            images = randaugment(images, draws)
+        if jitter is not None:
+            images = jitter(images, draws)
+        if recipe.random_erasing:
+            images = random_erasing(images, draws, recipe.random_erasing, fill)
+        if recipe.mixup or recipe.cutmix:
+            images, targets = _mix((images, targets), recipe, draws)
         return tf.ensure_shape(images, shape), tf.ensure_shape(targets, [shape[0], classes])
 
-    return batches.map(apply, num_parallel_calls=2).prefetch(2)
+    steps = batches.enumerate(start_step)
+    return steps.map(apply, num_parallel_calls=_STEPS_IN_FLIGHT, deterministic=True).prefetch(2)
+
+
+def _mix(batch: Batch, recipe: Recipe, draws: Draws) -> Batch:
+    partners = tf.argsort(draws.uniform(1)[:, 0])
+    blended, pasted = draws.beta(recipe.mixup or 1.0), draws.beta(recipe.cutmix or 1.0)
+    centers = draws.uniform(2)
+    if not recipe.cutmix:
+        return mixup(batch, partners, blended)
+    if not recipe.mixup:
+        return cutmix(batch, partners, pasted, centers)
+    return tf.cond(
+        draws.coin(),
+        lambda: mixup(batch, partners, blended),
+        lambda: cutmix(batch, partners, pasted, centers),
+    )
+
+
+def mixup(batch: Batch, partners: tf.Tensor, share: tf.Tensor) -> Batch:
+    """Blend every image and its label with its partner's (Zhang et al., arXiv:1710.09412).
+
+    Args:
+        batch: images [b, H, W, 3], labels [b, classes] as probabilities.
+        partners: [b] int, a permutation.
+        share: [b] in [0, 1], of the image itself.
+    """
+    images, targets = (_blend(part, tf.gather(part, partners), share) for part in batch)
+    return images, targets
+
+
+def cutmix(batch: Batch, partners: tf.Tensor, share: tf.Tensor, centers: tf.Tensor) -> Batch:
+    """Paste a rectangle of the partner into every image (Yun et al., arXiv:1905.04899).
+
+    What lies outside of the image is cut off, and labels are weighed by the pixels that are really
+    pasted (keras-cv 0.9's layer weighs them by the whole rectangle, which can be off by half).
+
+    Args:
+        batch: images [b, H, W, 3], labels [b, classes] as probabilities.
+        partners: [b] int, a permutation.
+        share: [b] in [0, 1], of the image itself, where the rectangle fits.
+        centers: [b, 2] in [0, 1), row and column of the rectangle's centre.
+    """
+    images, targets = batch
+    side = tf.cast(tf.shape(images)[1:3], tf.float32)
+    sizes = tf.floor(tf.sqrt(1.0 - share)[:, None] * side)
+    pasted = rectangles(images, tf.floor(centers * side) - tf.floor(sizes / 2.0), sizes)
+    kept = 1.0 - tf.reduce_mean(tf.cast(pasted, tf.float32), [1, 2, 3])
+    images = tf.where(pasted, tf.gather(images, partners), images)
+    return images, _blend(targets, tf.gather(targets, partners), kept)
+
+
+def _blend(first: tf.Tensor, second: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    share = tf.reshape(share, [-1] + [1] * (first.shape.rank - 1))
+    return share * first + (1.0 - share) * second

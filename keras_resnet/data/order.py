@@ -76,9 +76,43 @@ class Plan:
         """[2] int64, what the order of an epoch follows from."""
         return self._key(0, epoch)
 
+    def augmentation_key(self, step: tf.Tensor) -> tf.Tensor:
+        """[2] int64, what the `Draws` of a step follow from."""
+        return self._key(0, -1 - step)  # epochs are not negative, so no order has this key
+
     def _key(self, purpose: int, number: tf.Tensor) -> tf.Tensor:
         # Equal keys would make order, places and colours depend on each other.
         return tf.stack([tf.constant(3 * self.seed + purpose, tf.int64), number])
+
+
+class Draws:
+    """The random numbers of one step's augmentations beyond the paper; every call gives fresh ones."""
+
+    def __init__(self, plan: Plan, step: tf.Tensor) -> None:
+        self._plan, self._key, self._calls = plan, plan.augmentation_key(step), 0
+
+    def uniform(self, count: int) -> tf.Tensor:
+        """[b, count] float32 in [0, 1)."""
+        return tf.random.stateless_uniform([self._plan.batch_size, count], self._next())[self._plan.slice]
+
+    def normal(self) -> tf.Tensor:
+        """[b] float32 of mean 0 and deviation 1."""
+        return tf.random.stateless_normal([self._plan.batch_size], self._next())[self._plan.slice]
+
+    def beta(self, strength: float) -> tf.Tensor:
+        """[b] float32 in [0, 1], of the distribution Beta(strength, strength)."""
+        shape = [self._plan.batch_size, 2]
+        gammas = tf.random.stateless_gamma(shape, self._next(), alpha=strength)[self._plan.slice]
+        # Of a small strength both can be 0.
+        return tf.math.divide_no_nan(gammas[:, 0], tf.reduce_sum(gammas, 1))
+
+    def coin(self) -> tf.Tensor:
+        """True in half of the steps, for all workers alike."""
+        return tf.random.stateless_uniform([], self._next()) < 0.5
+
+    def _next(self) -> tf.Tensor:
+        self._calls += 1
+        return tf.random.experimental.stateless_fold_in(self._key, self._calls)
 
 
 def share(batch_size: int, worker: int, workers: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_resnet.errors import UserError
 from keras_resnet.paper.experiments import Net
+from keras_resnet.recipes import recorded
 from keras_resnet.training.progress import read_history
 
 RESPONSES = "responses.json"
@@ -30,9 +31,9 @@ class RunFolder:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The settings in run.json."""
-        settings: Mapping[str, Any] = self.record["settings"]
-        return settings
+        """The settings in run.json; what its recipe did not have yet is at its default."""
+        settings = self.record["settings"]
+        return settings | {"recipe": recorded(settings["recipe"])}
 
     @property
     def net(self) -> Net:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,26 @@ import tensorflow as tf
 
 from keras_resnet.backbone import freeze
 from keras_resnet.builders import build_model
-from keras_resnet.data.mixing import mix, wants_mixing
-from keras_resnet.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
-from keras_resnet.data.skips import SkipLog
-from keras_resnet.data.sources import Dataset, validation_split
-from keras_resnet.data.statistics import Statistics, compute_statistics
+from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.layers import require_tensorflow
-from keras_resnet.recipes import Normalization
 from keras_resnet.saving import RUN_MODEL, ModelInfo, save_model
 from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint, locked
 from keras_resnet.training.devices import (
     describe_devices,
-    distribute,
     make_strategy,
     set_precision,
     workers_of,
 )
 from keras_resnet.training.engine import Engine
 from keras_resnet.training.epochs import EpochLoop, Habits
+from keras_resnet.training.inputs import Inputs
 from keras_resnet.training.interrupts import Interrupted
 from keras_resnet.training.progress import Reporter
 from keras_resnet.training.recalibration import recalibrate
 from keras_resnet.training.record import FILE, RunRecord, plain
 from keras_resnet.training.schedules import Schedule
-from keras_resnet.training.settings import RunSettings, check_same, eval_view, train_view
+from keras_resnet.training.settings import RunSettings, check_same, eval_view
 from keras_resnet.weights.initial import initial_state, start_from
 from keras_resnet.weights.state import State
 
@@ -118,7 +113,6 @@ class _Run:
     strategy: tf.distribute.Strategy
     habits: Habits
     quiet: bool
-    skips: SkipLog = field(default_factory=SkipLog)
 
     def __post_init__(self) -> None:
         settings, dataset = self.settings, self.dataset
@@ -127,15 +121,12 @@ class _Run:
             check_same(self.record.data["settings"], plain(settings.to_json()), str(self.workdir))
         recipe = settings.recipe
         self._check_batch()
-        self.per_epoch = steps_per_epoch(dataset, "train", recipe.batch_size)
-        self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
-        self.val_split = validation_split(dataset)
-        self.statistics = compute_statistics(dataset, "train")
-        self.mean, self.std = normalization(self.statistics, recipe.normalization, settings.image_size)
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture)
-            self.mean, self.std = self.initial["normalization/mean"], self.initial["normalization/std"]
+        self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial)
+        self.per_epoch = self.inputs.steps_per_epoch
+        self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
         self.engine = self._build()
         self.schedule = Schedule(
             recipe,
@@ -163,15 +154,15 @@ class _Run:
         settings = self.settings
         keras.utils.set_random_seed(settings.seed)
         set_precision(settings.precision)
-        side = settings.image_size if self.mean.ndim == 3 else None
+        side = settings.image_size if self.inputs.mean.ndim == 3 else None
         with self.strategy.scope():
             model = build_model(
                 settings.architecture,
                 input_shape=(side, side, 3),
                 classes=self.dataset.classes,
                 classifier_activation=None,
-                mean=self.mean,
-                std=self.std,
+                mean=self.inputs.mean,
+                std=self.inputs.std,
                 zero_init_residual=settings.recipe.zero_init_residual,
             )
             if self.initial is not None:
@@ -199,19 +190,19 @@ class _Run:
             settings=self.settings.to_json(),
             total_steps=self.total_steps,
             parameters=_parameters(self.engine.model),
-            val_split=self.val_split,
+            val_split=self.inputs.val_split,
         )
         try:
-            with self.skips.watch():
-                loop.run(iter(self._training_batches(first_step)), self._validation_batches)
+            with self.inputs.skips.watch():
+                loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
         except Interrupted:
             self.record.update("interrupted", step=loop.step)
             raise
         finally:
             reporter.close()
             if self.record.writes:
-                self.skips.write(self.workdir / "skipped.csv")
-        self.skips.check()
+                self.inputs.skips.write(self.workdir / "skipped.csv")
+        self.inputs.skips.check()
         return loop
 
     def _check_agreement(self, first_step: int) -> None:
@@ -235,10 +226,10 @@ class _Run:
         model = self.engine.model
         self.engine.use_average()
         if recipe.recalibrate:
-            batches = self._training_share(self.total_steps, 0, 1).take(RECALIBRATION_BATCHES)
+            batches = self.inputs.training_share(self.total_steps).take(RECALIBRATION_BATCHES)
             recalibrate(model, batches)
         if recipe.ema or recipe.recalibrate:
-            loop.last["val_error"] = self.engine.evaluate(self._validation_batches())
+            loop.last["val_error"] = self.engine.evaluate(self.inputs.validation())
         last = loop.last
         result = RunResult(
             self.workdir,
@@ -248,7 +239,7 @@ class _Run:
             last["val_error"],
             loop.best,
             last["images_per_second"],
-            len(self.skips.names),
+            len(self.inputs.skips.names),
         )
         model.get_layer("predictions").activation = keras.activations.softmax
         view = eval_view(self.settings, self.dataset)
@@ -259,56 +250,12 @@ class _Run:
             view.resize,
             self.dataset.name,
             recipe.name,
-            {"split": self.val_split, "top1_error": last["val_error"], "views": "single"},
+            {"split": self.inputs.val_split, "top1_error": last["val_error"], "views": "single"},
         )
         if self.record.writes:
             save_model(model, info, result.model)
         self.record.update("finished", step=self.total_steps, results=result.to_json())
         return result
-
-    def _training_batches(self, start_step: int) -> Any:
-        def share(worker: int, workers: int) -> tf.data.Dataset:
-            return self._training_share(start_step, worker, workers)
-
-        return distribute(self.strategy, share, self.settings.recipe.batch_size)
-
-    def _training_share(self, start_step: int, worker: int, workers: int) -> tf.data.Dataset:
-        recipe, view = self.settings.recipe, train_view(self.settings, self.dataset)
-        batches = training_batches(
-            self.dataset,
-            "train",
-            view,
-            batch_size=recipe.batch_size,
-            seed=self.settings.seed,
-            start_step=start_step,
-            worker=worker,
-            workers=workers,
-            mean=self.mean if view.name == "pad-crop" else None,
-            statistics=self.statistics,
-            skip_log=self.skips,
-        )
-        if wants_mixing(recipe):
-            batches = mix(batches, recipe, self.dataset.classes, self.settings.seed + start_step)
-        return batches
-
-    def _validation_batches(self) -> Any:
-        view = eval_view(self.settings, self.dataset)
-        replicas = self.strategy.num_replicas_in_sync
-        batch = -(-self.settings.recipe.batch_size // replicas) * replicas
-
-        def share(worker: int, workers: int) -> tf.data.Dataset:
-            batches = evaluation_batches(
-                self.dataset,
-                self.val_split,
-                view,
-                batch_size=batch,
-                worker=worker,
-                workers=workers,
-                skip_log=self.skips,
-            )
-            return batches.map(lambda images, labels, *_: (images, labels))
-
-        return distribute(self.strategy, share, batch)
 
     def _announce(self, reporter: Reporter, first_step: int) -> None:
         settings, recipe = self.settings, self.settings.recipe
@@ -317,7 +264,7 @@ class _Run:
         reporter.say(
             f"{net.name}{option}, {_parameters(self.engine.model):,} parameters, on {self.dataset.name}: "
             f"{self.dataset.splits['train']:,} training images of {self.dataset.classes} classes "
-            f"at {settings.image_size} pixels; validation error on its {self.val_split} split"
+            f"at {settings.image_size} pixels; validation error on its {self.inputs.val_split} split"
         )
         reporter.say(
             f"recipe {recipe.name}: {self.total_steps:,} steps of {recipe.batch_size} images "
@@ -331,21 +278,6 @@ class _Run:
             )
         if first_step:
             reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
-
-
-def normalization(
-    statistics: Statistics, kind: Normalization, image_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean ([3] or [H, W, 3]) and std ([3]) of the network's first layer, RGB 0…255."""
-    mean = np.asarray(statistics.mean, np.float32)
-    ones = np.ones(3, np.float32)
-    if kind == "pixel-mean":
-        pixels = statistics.pixel_mean
-        whole = pixels is not None and pixels.shape[:2] == (image_size, image_size)
-        return (np.asarray(pixels, np.float32) if whole else mean), ones
-    if kind == "channel-mean":
-        return mean, ones
-    return mean, np.maximum(np.asarray(statistics.std, np.float32), 1.0)
 
 
 def _parameters(model: keras.Model) -> int:

@@ -11,7 +11,7 @@ from keras_resnet.data import views
 from keras_resnet.data.sources import Dataset
 from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.recipes import Precision, Recipe, default_recipe, get_recipe
+from keras_resnet.recipes import Precision, Recipe, default_recipe, get_recipe, recorded
 
 # Whole images of one size up to this are shifted in a zero border, not cut out of a larger picture.
 SMALL = 64
@@ -136,7 +136,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], workdir: str) 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in settings.items() if name != "recipe"}
-    for name, value in settings.get("recipe", {}).items():
+    for name, value in recorded(settings.get("recipe", {})).items():
         if name != "summary":
             flat["recipe" if name == "name" else name] = value
     return flat

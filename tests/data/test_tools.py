@@ -1,16 +1,12 @@
-"""Looking into data sets, packing them, mixing batches."""
+"""Looking into data sets, packing them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from keras_resnet.data.inspect import SHEET_COLUMNS, contact_sheet, inspect
-from keras_resnet.data.mixing import mix, wants_mixing
 from keras_resnet.data.packing import pack
 from keras_resnet.data.pipeline import evaluation_batches
 from keras_resnet.data.samples import write_samples
@@ -56,6 +52,13 @@ def test_contact_sheet_shows_a_batch(tmp_path):
         assert len(set(np.asarray(sheet).ravel())) > 10
 
 
+def test_contact_sheet_shows_what_a_recipe_adds(tmp_path):
+    view, recipe = train_view("pad-crop", 32, flip=False), RECIPES["modern"]
+    plain = contact_sheet(DIGITS, view, tmp_path / "plain.png")
+    augmented = contact_sheet(DIGITS, view, tmp_path / "augmented.png", recipe=recipe)
+    assert plain.read_bytes() != augmented.read_bytes()
+
+
 def test_samples_are_the_images_themselves(tmp_path):
     paths = write_samples(DIGITS, "test", tmp_path, 3)
     assert len(paths) == 3
@@ -83,21 +86,3 @@ def test_packed_shards_hold_the_same_images_and_labels(tmp_path):
     assert rows(packed) == rows(DIGITS)
     with pytest.raises(UsageError, match="not empty"):
         pack(DIGITS, tmp_path / "shards")
-
-
-@pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.2, 1.0)])
-def test_mixed_labels_are_probabilities_of_the_classes_in_the_batch(mixup, cutmix):
-    recipe = replace(RECIPES["modern"], randaugment=False, mixup=mixup, cutmix=cutmix)
-    assert wants_mixing(recipe)
-    images = np.zeros((4, 16, 16, 3), "uint8")
-    images[2:] = 200
-    batches = tf.data.Dataset.from_tensors((images, np.array([0, 0, 1, 1], "int32")))
-    mixed, labels = next(iter(mix(batches, recipe, 3, seed=1)))
-    np.testing.assert_allclose(labels.numpy().sum(1), 1.0, atol=1e-5)
-    assert not labels.numpy()[:, 2].any()
-    # Each image is as bright, on average, as its label is class 1.
-    np.testing.assert_allclose(mixed.numpy().mean((1, 2, 3)), 200 * labels.numpy()[:, 1], atol=1)
-
-
-def test_the_papers_recipes_mix_nothing():
-    assert not any(wants_mixing(recipe) for name, recipe in RECIPES.items() if name != "modern")

@@ -1,0 +1,135 @@
+"""What a run is fed: its data's statistics, and batches for training and validation over all devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.data.mixing import augment, wants_augmentation
+from keras_resnet.data.order import Plan
+from keras_resnet.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_resnet.data.skips import SkipLog
+from keras_resnet.data.sources import Dataset, validation_split
+from keras_resnet.data.statistics import Statistics, compute_statistics
+from keras_resnet.recipes import Normalization
+from keras_resnet.training.devices import distribute
+from keras_resnet.training.settings import RunSettings, eval_view, train_view
+from keras_resnet.weights.state import State
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The data side of one run.
+
+    Attributes:
+        settings: of the run.
+        dataset: that `settings.dataset` names, opened.
+        strategy: that shares the batches among devices and workers.
+        statistics: of the training split.
+        mean: [3] or [H, W, 3], RGB 0…255: what the network subtracts.
+        std: [3]: what it divides by.
+        skips: the images that could not be read.
+    """
+
+    settings: RunSettings
+    dataset: Dataset
+    strategy: tf.distribute.Strategy
+    statistics: Statistics
+    mean: np.ndarray
+    std: np.ndarray
+    skips: SkipLog = field(default_factory=SkipLog)
+
+    @classmethod
+    def prepare(
+        cls,
+        settings: RunSettings,
+        dataset: Dataset,
+        strategy: tf.distribute.Strategy,
+        initial: State | None = None,
+    ) -> Inputs:
+        """Compute the statistics; a run that starts from given weights keeps their normalisation."""
+        statistics = compute_statistics(dataset, "train")
+        if initial is None:
+            mean, std = normalization(statistics, settings.recipe.normalization, settings.image_size)
+        else:
+            mean, std = initial["normalization/mean"], initial["normalization/std"]
+        return cls(settings, dataset, strategy, statistics, mean, std)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in one pass over the training split."""
+        return steps_per_epoch(self.dataset, "train", self.settings.recipe.batch_size)
+
+    @property
+    def val_split(self) -> str:
+        """The split that the validation error is measured on."""
+        return validation_split(self.dataset)
+
+    def training(self, start_step: int) -> Any:
+        """Endless batches (images, labels) from a step on, distributed."""
+
+        def share(worker: int, workers: int) -> tf.data.Dataset:
+            return self.training_share(start_step, worker, workers)
+
+        return distribute(self.strategy, share, self.settings.recipe.batch_size)
+
+    def training_share(self, start_step: int, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+        """One worker's part of them; see `pipeline.training_batches`."""
+        recipe, view = self.settings.recipe, train_view(self.settings, self.dataset)
+        batches = training_batches(
+            self.dataset,
+            "train",
+            view,
+            batch_size=recipe.batch_size,
+            seed=self.settings.seed,
+            start_step=start_step,
+            worker=worker,
+            workers=workers,
+            mean=self.mean if view.name == "pad-crop" else None,
+            statistics=self.statistics,
+            skip_log=self.skips,
+        )
+        if wants_augmentation(recipe):
+            images = self.dataset.images("train")
+            plan = Plan(self.settings.seed, images, recipe.batch_size, worker, workers)
+            classes = self.dataset.classes
+            batches = augment(batches, recipe, classes, plan, start_step=start_step, mean=self.mean)
+        return batches
+
+    def validation(self) -> Any:
+        """Every validation image once, as batches (images, labels), distributed."""
+        view = eval_view(self.settings, self.dataset)
+        replicas = self.strategy.num_replicas_in_sync
+        batch = -(-self.settings.recipe.batch_size // replicas) * replicas
+
+        def share(worker: int, workers: int) -> tf.data.Dataset:
+            batches = evaluation_batches(
+                self.dataset,
+                self.val_split,
+                view,
+                batch_size=batch,
+                worker=worker,
+                workers=workers,
+                skip_log=self.skips,
+            )
+            return batches.map(lambda images, labels, *_: (images, labels))
+
+        return distribute(self.strategy, share, batch)
+
+
+def normalization(
+    statistics: Statistics, kind: Normalization, image_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean ([3] or [H, W, 3]) and std ([3]) of the network's first layer, RGB 0…255."""
+    mean = np.asarray(statistics.mean, np.float32)
+    ones = np.ones(3, np.float32)
+    if kind == "pixel-mean":
+        pixels = statistics.pixel_mean
+        whole = pixels is not None and pixels.shape[:2] == (image_size, image_size)
+        return (np.asarray(pixels, np.float32) if whole else mean), ones
+    if kind == "channel-mean":
+        return mean, ones
+    return mean, np.maximum(np.asarray(statistics.std, np.float32), 1.0)
