@@ -34,14 +34,11 @@ def image_shape(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS) -> tf.Tens
     Raises:
         tf.errors.InvalidArgumentError: no JPEG, PNG, BMP or GIF; a broken header; too many pixels.
     """
-    shape = tf.cond(
+    return tf.cond(
         is_jpeg(contents),
-        lambda: tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64),
-        lambda: _other_shape(contents),
+        lambda: _jpeg_shape(contents, max_pixels),
+        lambda: _other_shape(contents, max_pixels),
     )
-    sound = tf.reduce_all(shape > 0) & (shape[0] * shape[1] <= max_pixels)
-    message = f"no image, or one of more than {max_pixels} pixels: height and width"
-    return tf.cast(_require(sound, shape, message, shape), tf.int32)
 
 
 def decode_image(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -61,18 +58,23 @@ def decode_image(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS) -> tf.Ten
     Raises:
         tf.errors.InvalidArgumentError: no such image, truncated, or too large.
     """
-    with tf.control_dependencies([image_shape(contents, max_pixels=max_pixels)]):
-        contents = tf.identity(contents)
-    image = tf.cond(
-        is_jpeg(contents),
-        lambda: tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT),
-        lambda: _decode_other(contents),
-    )
+
+    def jpeg() -> tf.Tensor:
+        with tf.control_dependencies([_jpeg_shape(contents, max_pixels)]):
+            return tf.io.decode_jpeg(tf.identity(contents), channels=3, dct_method=_DCT)
+
+    image = tf.cond(is_jpeg(contents), jpeg, lambda: _decode_other(contents, max_pixels))
     image.set_shape([None, None, 3])
     return image
 
 
-def decode_window(contents: tf.Tensor, window: tf.Tensor, at_least: int = 2**30) -> tf.Tensor:
+def decode_window(
+    contents: tf.Tensor,
+    choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    at_least: int = 2**30,
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> tf.Tensor:
     """Decode one window of an image; of a JPEG, nothing but the blocks that it touches.
 
     A JPEG window at least twice as large as needed is decoded at half its size, at four times at a
@@ -81,25 +83,38 @@ def decode_window(contents: tf.Tensor, window: tf.Tensor, at_least: int = 2**30)
     the window's edges are rounded to the smaller image's pixels.
 
     Args:
-        contents: scalar string whose `image_shape` has been checked.
-        window: [4] int32, (top, left, height, width) in pixels, inside the image.
+        contents: scalar string, the file's bytes.
+        choose: (height, width) of the image -> its window, [4] int32: (top, left, height, width) in
+            pixels, inside the image.
         at_least: neither side of the result is shorter, unless the window itself is.
+        max_pixels: an image with more pixels is refused before it is decoded.
 
     Returns:
         [height / r, width / r, 3] uint8, r one of 1, 2, 4, 8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: no such image, truncated, or too large.
     """
 
-    def decoder(ratio: int) -> Callable[[], tf.Tensor]:
-        return lambda: tf.io.decode_and_crop_jpeg(
-            contents, window // ratio, channels=3, ratio=ratio, dct_method=_DCT
-        )
-
     def jpeg() -> tf.Tensor:
+        height, width = tf.unstack(_jpeg_shape(contents, max_pixels))
+        window = choose(height, width)
+
+        def decoder(ratio: int) -> Callable[[], tf.Tensor]:
+            return lambda: tf.io.decode_and_crop_jpeg(
+                contents, window // ratio, channels=3, ratio=ratio, dct_method=_DCT
+            )
+
         factor = tf.reduce_min(window[2:]) // at_least
         power = tf.reduce_sum(tf.cast(factor >= tf.constant(_RATIOS[1:]), tf.int32))
         return tf.switch_case(power, [decoder(ratio) for ratio in _RATIOS])
 
-    image = tf.cond(is_jpeg(contents), jpeg, lambda: crop(_decode_other(contents), window))
+    def other() -> tf.Tensor:
+        image = _decode_other(contents, max_pixels)
+        height, width, _ = tf.unstack(tf.shape(image))
+        return crop(image, choose(height, width))
+
+    image = tf.cond(is_jpeg(contents), jpeg, other)
     image.set_shape([None, None, 3])
     return image
 
@@ -136,8 +151,28 @@ def _integer(contents: tf.Tensor, position: int, size: int, *, big_endian: bool)
     return tf.cond(whole, lambda: tf.reduce_sum(octets * powers), lambda: tf.constant(-1, tf.int64))
 
 
-def _other_shape(contents: tf.Tensor) -> tf.Tensor:
-    """Height and width, [2] int64, of a PNG, BMP or GIF; zeros of anything else."""
+def _jpeg_shape(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    return _checked(tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64), max_pixels)
+
+
+def _checked(shape: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """Return [2] int64 as int32; computing it raises unless there are pixels, and not too many."""
+    sound = tf.reduce_all(shape > 0) & (shape[0] * shape[1] <= max_pixels)
+    message = f"no image, or one of more than {max_pixels} pixels: height and width"
+    return tf.cast(_require(sound, shape, message, shape), tf.int32)
+
+
+def _apart(function: Callable[[tf.Tensor, int], tf.Tensor]) -> Callable[[tf.Tensor, int], tf.Tensor]:
+    """Keep the rare formats out of JPEG's way: one node of the graph instead of hundreds.
+
+    TensorFlow visits every node of a branch that is not taken; that was a fifth of a training view.
+    """
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+@_apart
+def _other_shape(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """Height and width, [2] int32, of a PNG, BMP or GIF; of anything else an error."""
 
     def png() -> tf.Tensor:
         width, height = (_integer(contents, p, 4, big_endian=True) for p in (16, 20))
@@ -152,10 +187,14 @@ def _other_shape(contents: tf.Tensor) -> tf.Tensor:
         width, height = (_integer(contents, p, 2, big_endian=False) for p in (6, 8))
         return tf.stack([height, width])
 
-    return _by_format(contents, png, bmp, gif, lambda: tf.zeros([2], tf.int64))
+    shape = _by_format(contents, png, bmp, gif, lambda: tf.zeros([2], tf.int64))
+    return _checked(shape, max_pixels)
 
 
-def _decode_other(contents: tf.Tensor) -> tf.Tensor:
+@_apart
+def _decode_other(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    with tf.control_dependencies([_other_shape(contents, max_pixels)]):
+        contents = tf.identity(contents)
     return _by_format(
         contents,
         lambda: tf.io.decode_png(contents, channels=3),

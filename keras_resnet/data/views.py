@@ -181,8 +181,10 @@ def train_square_of_file(contents: tf.Tensor, view: TrainView, draws: tf.Tensor)
     """As `train_square`, from an image file's bytes, of which only the window is decoded."""
     if not view.is_crop:
         return train_square(decode.decode_image(contents), view, draws)
-    height, width = tf.unstack(decode.image_shape(contents))
-    window = train_window(height, width, view, draws)
+
+    def window(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        return train_window(height, width, view, draws)
+
     return _finish(decode.decode_window(contents, window, view.image_size), view, draws)
 
 
