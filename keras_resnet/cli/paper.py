@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -115,8 +114,6 @@ def paper(
         conditions = Conditions(
             dataset or "digits", data_dir, recipe, changes, image_size, precision, devices, hold_out
         )
-    if conditions.dataset != "digits" and not Path(conditions.dataset).is_dir():
-        start_tensorflow()  # TFDS imports it; digits and folders are listed without
     from keras_resnet.data.sources import open_dataset
 
     data = open_dataset(conditions.dataset, data_dir=data_dir)

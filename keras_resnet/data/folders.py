@@ -1,8 +1,9 @@
-"""Class folders: `DIR/train/<class>/…/image.jpg`, listed once, with errors a user can mend."""
+"""Class folders: `DIR/train/<class>/…/image.jpg`, listed once, with errors a user can mend. No TensorFlow."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,11 @@ from keras_resnet.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 SPLIT_NAMES = ("train", "val", "validation", "test")
+# A TFRecord shard: train-00000-of-01024, my-validation.tfrecord-00000-of-00128, …
+SHARD = re.compile(
+    r"(?:.*-)?(?P<split>train|val|validation|test|all)(?:\.tfrecords?)?"
+    r"-(?P<number>\d{5})-of-(?P<count>\d{5})(?:\.tfrecords?)?"
+)
 _SAMPLE = 64  # images whose size is looked at to tell whether all have one size
 
 
@@ -30,6 +36,11 @@ class ClassFolders:
 
     label_names: tuple[str, ...]
     splits: Mapping[str, Listing]
+
+
+def has_shards(folder: Path) -> bool:
+    """Whether the folder directly contains TFRecord shards."""
+    return any(SHARD.fullmatch(path.name) for path in folder.iterdir())
 
 
 def list_class_folders(root: str | Path) -> ClassFolders:

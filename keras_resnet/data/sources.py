@@ -10,6 +10,7 @@ from typing import Any, Literal
 from keras_resnet.data import digits, folders
 from keras_resnet.data.slices import split_name, split_range
 from keras_resnet.errors import UsageError, UserError
+from keras_resnet.quiet import import_tensorflow
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,10 @@ def hold_out(dataset: Dataset, *, images: int = 5000, seed: int = 0) -> Dataset:
 
 
 def _open_folder(spec: str) -> Dataset:
-    from keras_resnet.data import tfrecords
+    if folders.has_shards(Path(spec)):
+        import_tensorflow()
+        from keras_resnet.data import tfrecords
 
-    if tfrecords.has_shards(Path(spec)):
         packed = tfrecords.open_shards(Path(spec))
         return Dataset(
             name=spec,
@@ -175,6 +177,7 @@ def _open_folder(spec: str) -> Dataset:
 
 
 def _open_tfds(spec: str, data_dir: str | None) -> Dataset:
+    import_tensorflow()
     from keras_resnet.data import catalog
 
     builder = catalog.open_builder(spec, data_dir)

@@ -9,7 +9,6 @@ first writers counted classes from 1, keeping 0 for "background"; later ones cou
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +16,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_resnet.data.folders import SHARD
 from keras_resnet.data.records import Shards, count_records, damaged
 from keras_resnet.errors import UserError
 
 DESCRIPTION = "dataset.json"
-_SHARD = re.compile(
-    r"(?:.*-)?(?P<split>train|val|validation|test|all)(?:\.tfrecords?)?"
-    r"-(?P<number>\d{5})-of-(?P<count>\d{5})(?:\.tfrecords?)?"
-)
 _SAMPLE = 20_000  # records that are looked at for labels: of 1,000 classes each is among them
 
 
@@ -35,11 +31,6 @@ class ShardFolder:
     label_names: tuple[str, ...]
     splits: Mapping[str, Shards]
     image_shape: tuple[int, int, int] | None = None
-
-
-def has_shards(folder: Path) -> bool:
-    """Whether the folder directly contains TFRecord shards."""
-    return any(_SHARD.fullmatch(path.name) for path in folder.iterdir())
 
 
 def open_shards(folder: Path) -> ShardFolder:
@@ -85,7 +76,7 @@ def _described(folder: Path, description: dict, files: Mapping[str, tuple[str, .
 def _complete_splits(folder: Path) -> dict[str, tuple[str, ...]]:
     found: dict[tuple[str, int], dict[int, str]] = {}
     for path in sorted(folder.iterdir()):
-        if match := _SHARD.fullmatch(path.name):
+        if match := SHARD.fullmatch(path.name):
             shards = found.setdefault((match["split"], int(match["count"])), {})
             shards[int(match["number"])] = str(path)
     splits: dict[str, tuple[str, ...]] = {}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import tarfile
 
 import corpus
@@ -32,6 +34,15 @@ def test_digits_are_split_once_and_for_all():
     assert sums == {"train": 286071504, "val": 72018036, "test": 72010332}
     for split in SPLITS:
         assert np.ptp(np.bincount(digits_arrays(split)[1])) <= max(2, SPLITS[split] // 100)
+
+
+def test_folders_are_listed_without_tensorflow(tmp_path):
+    folder = make(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png")
+    code = (
+        "import sys; from keras_resnet.data.sources import open_dataset; open_dataset('digits'); "
+        "open_dataset(sys.argv[1]); sys.exit('tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], check=True)
 
 
 def test_parts_are_disjoint_and_keep_the_shares():
