@@ -64,10 +64,11 @@ def curves(runs: Sequence[RunFolder]) -> Section:
         shown = sorted(group, key=lambda run: (run.net.seed, run.net.architecture.depth))[
             : 2 * CURVES_PER_PLOT
         ]
-        recipe = group[0].settings["recipe"]["name"]
+        first = group[0]
         caption = (
-            f"{group[0].settings['dataset']}, recipe {recipe}. Dashed: training error; bold: validation "
-            "error; dotted lines: the learning rate is divided by 10."
+            f"{first.settings['dataset']}, recipe {first.settings['recipe']['name']}. "
+            f"Dashed: training error; bold: {first.held_out} error"
+            + ("; dotted lines: the learning rate is divided by 10." if first.drops() else ".")
         )
         blocks.append(Plot([to_svg(figure) for figure in figures.panels(shown)], caption, f"curves-{number}"))
     return Section("Curves", blocks)
