@@ -101,7 +101,7 @@ class Architecture:
 
     @property
     def minimum_image_size(self) -> int:
-        """Smallest input side that leaves at least one pixel in the last feature map."""
+        """Smallest input side, in pixels, that every halving leaves whole."""
         return 32 if self.family == "imagenet" else 8
 
     @property
@@ -131,7 +131,7 @@ class Architecture:
     def convs(self, image_size: int | None = None, classes: int | None = None) -> Iterator[Conv]:
         """Every convolution and fully connected layer, in the order of the forward pass.
 
-        Names are those of the built model's layers. `image_size` is the side of a square input.
+        Names are those of the unrolled model's layers. `image_size` is the side of a square input.
         """
         size = image_size or self.default_image_size
         classes = classes or self.default_classes

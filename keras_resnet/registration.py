@@ -36,13 +36,16 @@ class _LoadThenRegister(importlib.abc.Loader):
 
 
 class _KerasFinder(importlib.abc.MetaPathFinder):
-    """Finds Keras once, as it would have been found anyway, and steps aside."""
+    """Finds Keras as it would have been found anyway; it stays, for a search need not end in an import."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name != "keras":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        sys.meta_path.remove(self)  # or it would find itself
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
         if spec is not None and spec.loader is not None:
             spec.loader = _LoadThenRegister(spec.loader)
         return spec

@@ -19,9 +19,10 @@ import keras
 from keras_resnet import layers as layers  # registers our layers with Keras' deserialiser
 from keras_resnet import scanned as scanned
 from keras_resnet.architectures import ARCHITECTURES, Architecture, get_architecture
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UsageError, UserError
 
 MEMBER = "keras_resnet.json"
+_THEIRS = {"conv1_pad", "block1_conv1"}  # layers of keras.applications' networks, named as ours are
 RUN_MODEL = "model.keras"  # the trained model's name inside a run folder
 
 
@@ -85,8 +86,11 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]
 
     Raises:
         UserError: the file cannot be written; whatever was there before is still there.
+        UsageError: its name does not end in .keras.
     """
     path = Path(path)
+    if path.suffix != ".keras":
+        raise UsageError(f"a model is saved as a .keras file, not {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
@@ -128,14 +132,17 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
         if MEMBER in archive.namelist():
             try:
                 return SavedModel(model, ModelInfo.from_json(json.loads(archive.read(MEMBER))))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
                 raise UserError(f"{file}: its description {MEMBER} is damaged ({error!r})") from error
     return SavedModel(model, _derived_info(model, file))
 
 
 def _derived_info(model: keras.Model, file: Path) -> ModelInfo:
-    if model.name not in ARCHITECTURES:
-        raise UserError(f"{file} holds a model named {model.name!r}, which is none of keras-resnet's")
+    if model.name not in ARCHITECTURES or _THEIRS & {layer.name for layer in model.layers}:
+        raise UserError(
+            f"{file} holds a model named {model.name!r}, which is none of keras-resnet's; one of "
+            "keras.applications: save its weights (.h5) for keras-resnet import-weights"
+        )
     architecture = _derived_architecture(model)
     image_size = model.input_shape[1] or architecture.default_image_size
     resize = image_size if architecture.family == "cifar" else round(image_size * 256 / 224)

@@ -13,7 +13,7 @@ import pytest
 import keras_resnet
 from keras_resnet.architectures import get_architecture
 from keras_resnet.builders import build_model
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UsageError, UserError
 from keras_resnet.saving import ModelInfo, load_model, save_model
 
 tf = pytest.importorskip("tensorflow")
@@ -67,7 +67,9 @@ def test_keras_itself_loads_the_file_once_the_package_is_imported(model, info, t
     scanned = replace(info.architecture, stages=tuple(replace(s, blocks=3) for s in info.architecture.stages))
     build_model(scanned, scanned=True, input_shape=(32, 32, 3)).save(tmp_path / "scanned.keras")
     code = (
-        "import keras_resnet, keras, sys\n"
+        "import importlib.util, keras_resnet\n"
+        "importlib.util.find_spec('keras')\n"  # as many packages ask; it must not undo the registration
+        "import keras, sys\n"
         "import numpy as np\n"
         "keras.saving.load_model(sys.argv[2])\n"
         "print(float(keras.saving.load_model(sys.argv[1])(np.zeros((1, 32, 32, 3), 'uint8'))[0, 0]))"
@@ -143,11 +145,13 @@ def test_what_cannot_be_loaded_is_explained(tmp_path):
         archive.writestr("a.txt", "b")
     foreign = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="mlp")
     foreign.save(tmp_path / "foreign.keras")
+    keras.applications.VGG16(weights=None, classes=2, input_shape=(32, 32, 3)).save(tmp_path / "vgg16.keras")
     for name, words in (
         ("missing.keras", "no model at"),
         ("torch.pth", "import-weights"),
         ("other.keras", "cannot read"),
         ("foreign.keras", "none of keras-resnet's"),
+        ("vgg16.keras", "none of keras-resnet's"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             load_model(tmp_path / name)
@@ -161,6 +165,12 @@ def test_a_damaged_description_is_named(model, description, tmp_path):
         archive.writestr("keras_resnet.json", description)
     with pytest.raises(UserError, match=r"m\.keras: its description keras_resnet\.json is damaged"):
         load_model(tmp_path / "m.keras")
+
+
+def test_a_model_is_saved_as_a_keras_file(model, info, tmp_path):
+    with pytest.raises(UsageError, match=r"saved as a \.keras file"):
+        save_model(model, info, tmp_path / "model.h5")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_save_leaves_the_old_file(model, info, tmp_path, monkeypatch):

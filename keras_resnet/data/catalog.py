@@ -131,6 +131,8 @@ def _find(name: str, data_dir: str | None) -> Any:
         raise UsageError(
             f"no data set {name!r}: neither a folder, nor digits, nor a name that TFDS knows; {hint}"
         ) from None
+    except UsageError:
+        raise
     except (ValueError, AssertionError, KeyError) as error:
         # TFDS names the configurations or versions there are, over many lines.
         reason = " ".join(str(error).split("Failed to construct dataset")[-1].split())

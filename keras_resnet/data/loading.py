@@ -122,7 +122,8 @@ class Loader:
     ) -> np.int64:
         for position in missing:
             _, key, name = next(self._candidates(position, keys, names))
-            self._try(key, draws[position], name)
+            if self._try(key, draws[position], name) is not None:
+                self.skip_log.add(name, "could not be read at first")
         return np.int64(len(missing))
 
     def _stand_ins(

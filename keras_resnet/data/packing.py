@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.examples import Examples, split_examples
+from keras_resnet.data.examples import Examples, split_examples, split_stream
 from keras_resnet.data.sources import Dataset
 from keras_resnet.data.tfrecords import DESCRIPTION
 from keras_resnet.errors import UsageError, UserError
@@ -42,6 +42,9 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, workers: int
         raise UsageError(f"--shards must be 1 or more, not {shards}")
     if output.is_dir() and any(output.iterdir()):
         raise UsageError(f"{output} is not empty: name a new folder")
+    for split in dataset.splits:
+        if split_stream(dataset, split) is not None:
+            raise UsageError(f"{dataset.name} is in shards already: name their folder as --dataset")
     largest = max(dataset.splits.values())
     counts: dict[str, list[int]] = {}
     try:

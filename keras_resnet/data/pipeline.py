@@ -25,7 +25,6 @@ from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import UsageError, UserError
 
 __all__ = [
-    "SkipLog",
     "evaluation_batches",
     "evaluation_images",
     "steps_per_epoch",

@@ -88,7 +88,7 @@ class Shards:
         """Read the split into memory: contents, labels [N] int32 and names.
 
         Raises:
-            UserError: a shard is damaged, shorter than it should be, or without labels.
+            UserError: a shard is damaged, or shorter than it should be.
         """
         try:
             rows = list(self.in_order().as_numpy_iterator())

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.pipeline import evaluation_images
+from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError
 
@@ -19,11 +20,15 @@ def spread(dataset: Dataset, split: str, count: int) -> Iterator[tuple[tf.Tensor
     """Up to `count` images spread evenly over `split` (the first ones of a split that is a stream).
 
     Yields:
-        (image [H, W, 3] uint8 or None where it is unreadable, label, index, name).
+        (image [H, W, 3] uint8 or None where it is unreadable, label, index, name); of a stream, the
+        unreadable ones that were met come last, with -1 for label and index.
     """
     if split_stream(dataset, split) is not None:
-        for image, label, index in evaluation_images(dataset, split).take(count):
+        log = SkipLog()
+        for image, label, index in evaluation_images(dataset, split, skip_log=log).take(count):
             yield image, int(label), int(index), f"record {int(index)}"
+        for name in log.names:
+            yield None, -1, -1, name
         return
     examples = split_examples(dataset, split)
     chosen = np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(np.int64)

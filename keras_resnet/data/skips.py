@@ -78,6 +78,14 @@ class SkipLog:
             self.check()
             raise
 
+    def read(self, path: str | Path) -> None:
+        """Add what an earlier process wrote to `path`, if anything is there."""
+        if not Path(path).exists():
+            return
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                self.add(row["name"], row["reason"])
+
     def write(self, path: str | Path) -> None:
         """Write `name,reason` lines to the CSV file `path`; the file says so too where none was."""
         with self._lock:

@@ -40,4 +40,4 @@ def _position(text: str | None, images: int, default: int) -> int:
     if text is None:
         return default
     value = round(int(text[:-1]) * images / 100) if text.endswith("%") else int(text)
-    return min(max(value + images if value < 0 else value, 0), images)
+    return min(max(value + images if text.startswith("-") else value, 0), images)

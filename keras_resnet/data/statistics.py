@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.examples import Examples, split_examples
+from keras_resnet.data import decode, streams
+from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.loading import Loader, no_draws, without_autograph
+from keras_resnet.data.order import Plan
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError
@@ -51,21 +54,18 @@ IMAGENET = Statistics(
 
 
 def compute_statistics(dataset: Dataset, split: str = "train", *, limit: int = 50_000) -> Statistics:
-    """Compute the statistics of a split, from all of its images or an even sample of `limit`.
+    """Compute the statistics of a split, from all of its images or a sample of `limit`.
 
     Args:
         dataset: any data set.
         split: its training split; never the one that is tested on.
-        limit: of a larger split, this many images spread evenly over it are used.
+        limit: of a larger split, about this many images are used: spread evenly over it, or, of a
+            stream, the first of a random order.
 
     Raises:
         UserError: no image of the split is readable.
     """
-    examples = split_examples(dataset, split)
-    number = min(limit, len(examples))
-    # Evenly spaced: splits are ordered by class, so every class is in the sample.
-    indices = np.arange(number, dtype=np.int64) * len(examples) // number
-    moments, pixel_mean = _moments(examples, indices, dataset.image_shape)
+    moments, pixel_mean = _moments(dataset, split, limit)
     mean = moments[:3]
     covariance = moments[3:].reshape(3, 3) - np.outer(mean, mean)
     eigenvalues, eigenvectors = np.linalg.eigh(covariance / 255)
@@ -81,19 +81,58 @@ def compute_statistics(dataset: Dataset, split: str = "train", *, limit: int = 5
     )
 
 
-def _moments(
-    examples: Examples, indices: np.ndarray, shape: tuple[int, int, int] | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean over the images of [12] (RGB, products of channels), and of each pixel given a shape.
+def _moments(dataset: Dataset, split: str, limit: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean over the images of [12] (RGB, products of channels), and of each pixel of images of one size.
 
-    Every image counts the same, whatever its size. An image of another than the given shape is
-    passed over like an unreadable one.
+    Every image counts the same, whatever its size.
     """
+    shape = dataset.image_shape
     pixels = 0 if shape is None else int(np.prod(shape))
-    spec = tf.TensorSpec([12 + pixels], tf.float32)
+    count, total = 0, np.zeros(12 + pixels)
+    for rows in _rows(dataset, split, limit).prefetch(1).as_numpy_iterator():
+        count += len(rows)
+        total += rows.sum(axis=0, dtype=np.float64)
+    if not count:
+        raise UserError(f"no image of {dataset.name} ({split}) is readable: no mean to compute")
+    mean = total / count
+    return mean[:12], None if shape is None else mean[12:].reshape(shape).astype(np.float32)
 
-    def load(index: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-        image = examples.image(index)
+
+def _rows(dataset: Dataset, split: str, limit: int) -> tf.data.Dataset:
+    """A row for each readable image, [M, 12 + pixels], in chunks."""
+    shards = split_stream(dataset, split)
+    if shards is None:
+        examples = split_examples(dataset, split)
+        number = min(limit, len(examples))
+        # Evenly spaced: splits are ordered by class, so every class is in the sample.
+        indices = np.arange(number, dtype=np.int64) * len(examples) // number
+        loader = _row_loader(examples.image, dataset.image_shape, examples.names)
+
+        def load(keys: tf.Tensor) -> tf.Tensor:
+            return loader.readable(keys, no_draws(keys))[1]
+
+        return tf.data.Dataset.from_tensor_slices(indices).batch(_CHUNK).map(without_autograph(load))
+    batch = min(_CHUNK, shards.images)
+    records = streams.training_records(shards, Plan(0, shards.images, batch), 0)
+    stream_loader = _row_loader(decode.decode_image, dataset.image_shape, None)
+
+    def decode_rows(_: tf.Tensor, contents: tf.Tensor, __: tf.Tensor, names: tf.Tensor) -> tf.Tensor:
+        return stream_loader.readable(contents, no_draws(contents), names)[1]
+
+    chunks = max(1, min(limit, shards.images) // batch)
+    return records.take(chunks).map(without_autograph(decode_rows))
+
+
+def _row_loader(
+    decoded: Callable[[tf.Tensor], tf.Tensor],
+    shape: tuple[int, int, int] | None,
+    names: Sequence[str] | None,
+) -> Loader:
+    """Loads an image's row; one of another than the given shape is passed over like an unreadable one."""
+    spec = tf.TensorSpec([12 + (0 if shape is None else int(np.prod(shape)))], tf.float32)
+
+    def load(key: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        image = decoded(key)
         flat = tf.reshape(tf.cast(image, tf.float32), [-1, 3])
         products = tf.matmul(flat, flat, transpose_a=True) / tf.cast(tf.shape(flat)[0], tf.float32)
         parts = [tf.reduce_mean(flat, axis=0), tf.reshape(products, [9])]
@@ -105,18 +144,4 @@ def _moments(
                 parts.append(tf.reshape(flat, [-1]))
         return tf.ensure_shape(tf.concat(parts, axis=0), spec.shape)
 
-    loader = Loader(load, spec, SkipLog(), examples.names)
-
-    def load_chunk(chunk: tf.Tensor) -> tf.Tensor:
-        return loader.readable(chunk, no_draws(chunk))[1]
-
-    chunks = tf.data.Dataset.from_tensor_slices(indices).batch(_CHUNK)
-    chunks = chunks.map(without_autograph(load_chunk)).prefetch(1)
-    count, total = 0, np.zeros(12 + pixels)
-    for rows in chunks.as_numpy_iterator():
-        count += len(rows)
-        total += rows.sum(axis=0, dtype=np.float64)
-    if not count:
-        raise UserError(f"no image is readable (first: {examples.names[0]}): no mean to compute")
-    mean = total / count
-    return mean[:12], None if shape is None else mean[12:].reshape(shape).astype(np.float32)
+    return Loader(load, spec, SkipLog(), names)

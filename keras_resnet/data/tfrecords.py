@@ -42,7 +42,13 @@ def open_shards(folder: Path) -> ShardFolder:
     files = _complete_splits(folder)
     description = folder / DESCRIPTION
     if description.is_file():
-        return _described(folder, json.loads(description.read_text(encoding="utf-8")), files)
+        try:
+            return _described(folder, json.loads(description.read_text(encoding="utf-8")), files)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{description} is damaged, or not of `keras-resnet data pack` ({error!r}): "
+                "restore or remove it"
+            ) from error
     with ThreadPoolExecutor(16) as pool:
         counts = {split: tuple(pool.map(count_records, paths)) for split, paths in files.items()}
     first_label, label_names = _survey(folder, files)

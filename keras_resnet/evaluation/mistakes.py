@@ -79,11 +79,11 @@ def pictures(
 
 def _images(dataset: Dataset, split: str, numbers: set[int]) -> dict[int, tuple[np.ndarray, int]]:
     """The images [H, W, 3] uint8 of these numbers with their labels; only streams must be read through."""
-    from keras_resnet.data.examples import split_examples
+    from keras_resnet.data.examples import split_examples, split_stream
     from keras_resnet.data.pipeline import evaluation_images
 
-    examples = split_examples(dataset, split)
-    if examples is not None:
+    if split_stream(dataset, split) is None:
+        examples = split_examples(dataset, split)
         known = [number for number in numbers if number < len(examples)]
         return {n: (np.asarray(examples.image(np.int64(n))), int(examples.labels[n])) for n in known}
     found: dict[int, tuple[np.ndarray, int]] = {}

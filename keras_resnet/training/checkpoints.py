@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,9 @@ def save_checkpoint(workdir: Path, checkpoint: Checkpoint, *, keep: int = 2, bes
     write_atomically(path, data)
     if best:
         write_atomically(folder / BEST, data)
-    for old in _files(workdir)[:-keep]:
+    files = _files(workdir)
+    damaged = [file for file in files if file > path]  # or the run would have gone on from there
+    for old in damaged + [file for file in files if file <= path][:-keep]:
         old.unlink(missing_ok=True)
     return path
 
@@ -58,7 +60,7 @@ def latest_checkpoint(workdir: Path) -> Checkpoint | None:
     for path in reversed(_files(workdir)):
         try:
             return read_checkpoint(path)
-        except (SafetensorError, KeyError, ValueError):
+        except (SafetensorError, KeyError, ValueError, TypeError):
             continue  # cannot come from a kill (files appear whole), but may from a broken disk
     return None
 
@@ -91,9 +93,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; earlier checkpoints are intact, "
+            f"cannot write {path}: {error.strerror or error}; what was there is intact; "
             "make room or choose another --workdir, and run the same command again"
         ) from error
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -89,9 +90,15 @@ def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     return int(resolver.task_id or 0), len(resolver.cluster_spec().as_dict().get("worker", [0]))
 
 
-def set_precision(precision: Precision) -> None:
-    """Set Keras' dtype policy for the layers built from now on; variables stay float32."""
+@contextmanager
+def precision_of_layers(precision: Precision) -> Iterator[None]:
+    """Keras' dtype policy for the layers built within; variables stay float32."""
+    before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def describe_devices(strategy: tf.distribute.Strategy) -> str:

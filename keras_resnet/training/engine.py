@@ -60,7 +60,7 @@ class Engine:
                 gradient_clip=recipe.gradient_clip,
             )
             self.average = WeightAverage(trainable, recipe.ema) if recipe.ema else None
-            half = keras.config.dtype_policy().compute_dtype == "float16"
+            half = any(layer.compute_dtype == "float16" for layer in model.layers)
             self.loss_scale = LossScale() if half else None
         # Moving averages of batch normalisation, kept equal on all replicas by averaging them.
         self._moving = [v.value for v in model.non_trainable_variables if "moving_" in v.name]

@@ -22,6 +22,7 @@ from keras_resnet.training.schedules import Schedule
 STEPS_PER_CALL_TOGETHER = 10  # with several workers, who must all stop after the same step
 SECONDS_PER_CALL = 1.0  # how long the compiled loop runs before Python looks at signals and the clock
 MOST_STEPS_PER_CALL = 100
+PROFILED_STEPS = 10
 WINDOW = 50  # steps whose training error the slow start looks at; fixed, so that resuming changes nothing
 
 
@@ -58,7 +59,7 @@ class EpochLoop:
         self.last: dict[str, Any] = {}
         self._sums = self._no_sums()
         self._window = {"wrong": 0, "images": 0}
-        self._saved_at, self._saved_step = time.monotonic(), 0
+        self._saved_at = time.monotonic()
         self._seconds_per_step: float | None = None
 
     @staticmethod
@@ -67,7 +68,7 @@ class EpochLoop:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint (the engine is restored on its own)."""
-        self.step = self._saved_step = checkpoint.step
+        self.step = checkpoint.step
         state = checkpoint.state
         self.schedule.state.update(state["schedule"])
         self._sums.update(state["sums"])
@@ -75,9 +76,7 @@ class EpochLoop:
         self.best = float("inf") if state["best"] is None else state["best"]
         self.last = dict(state["last"])
 
-    def run(
-        self, iterator: Iterator[Any], validation: Callable[[], Iterable[Any]], profile_steps: int = 10
-    ) -> None:
+    def run(self, iterator: Iterator[Any], validation: Callable[[], Iterable[Any]]) -> None:
         """Train to the last step; validate, log and save at the end of each epoch.
 
         Raises:
@@ -87,9 +86,8 @@ class EpochLoop:
         history = History(self.workdir, self.step)
         board = TensorBoard(self.workdir) if self.habits.tensorboard and self.chief else None
         with stop_requests() as request:
-            if self.habits.profile and self.step < self.total_steps:
-                self._profile(iterator, profile_steps)
-            while self.step < self.total_steps:
+
+            def advance() -> None:
                 self._take_steps(iterator)
                 if self.step % self.steps_per_epoch == 0 or self.step == self.total_steps:
                     self._end_epoch(history, board, validation)
@@ -99,6 +97,12 @@ class EpochLoop:
                 if signal_number and self.step < self.total_steps:
                     self._stop(signal_number)
 
+            if self.habits.profile and self.step < self.total_steps:
+                advance()  # tracing and the first step are not what one wants to see
+                self._profile(advance, min(self.step + PROFILED_STEPS, self.total_steps))
+            while self.step < self.total_steps:
+                advance()
+
     @property
     def chief(self) -> bool:
         """Whether this worker is the one that writes."""
@@ -106,7 +110,7 @@ class EpochLoop:
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of this moment."""
-        self._saved_at, self._saved_step = time.monotonic(), self.step
+        self._saved_at = time.monotonic()
         if not self.chief:
             return
         state = {
@@ -121,7 +125,7 @@ class EpochLoop:
 
     def _save_due(self) -> bool:
         habits = self.habits
-        if habits.checkpoint_steps and self.step - self._saved_step >= habits.checkpoint_steps:
+        if habits.checkpoint_steps and self.step % habits.checkpoint_steps == 0:
             return True
         return time.monotonic() - self._saved_at >= 60.0 * habits.checkpoint_minutes
 
@@ -162,7 +166,8 @@ class EpochLoop:
         if self.schedule.watching:
             ends.append((self.step // WINDOW + 1) * WINDOW)
         if self.habits.checkpoint_steps:
-            ends.append(self._saved_step + self.habits.checkpoint_steps)
+            # Multiples of the step: workers, each with its own clock, then agree on every call's length.
+            ends.append((self.step // self.habits.checkpoint_steps + 1) * self.habits.checkpoint_steps)
         if self.workers > 1:
             return max(1, min(STEPS_PER_CALL_TOGETHER, min(ends) - self.step))
         if self._seconds_per_step is None:
@@ -207,13 +212,15 @@ class EpochLoop:
         self.save(best=best)
         self.reporter.epoch(self.last, self.total_steps / self.steps_per_epoch)
 
-    def _profile(self, iterator: Iterator[Any], steps: int) -> None:
-        self._take_steps(iterator)  # tracing and the first step are not what one wants to see
+    def _profile(self, advance: Callable[[], None], until: int) -> None:
+        began = self.step
         with tf.profiler.experimental.Profile(str(self.workdir / "profile")):
-            for _ in range(min(steps, self.total_steps - self.step)):
-                self._seconds_per_step = SECONDS_PER_CALL
-                self._take_steps(iterator)
-        self.reporter.say(f"trace of {steps} steps in {self.workdir / 'profile'}; open it with TensorBoard")
+            while self.step < until:
+                self._seconds_per_step = SECONDS_PER_CALL  # one step a call
+                advance()
+        self.reporter.say(
+            f"trace of {self.step - began} steps in {self.workdir / 'profile'}; open it with TensorBoard"
+        )
 
     def _agreed(self, signal_number: int | None) -> int:
         """The signal that any worker got, 0 if none: all of them stop after the same step."""

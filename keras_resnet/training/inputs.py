@@ -30,7 +30,7 @@ class Inputs:
         strategy: that shares the batches among devices and workers.
         statistics: of the training split.
         mean: [3] or [H, W, 3], RGB 0…255: what the network subtracts.
-        std: [3]: what it divides by.
+        std: what it divides by, [3]; as `mean` where both come from given weights.
         skips: the images that could not be read.
     """
 
@@ -100,7 +100,12 @@ class Inputs:
         return batches
 
     def validation(self) -> Any:
-        """Every validation image once, as batches (images, labels), distributed."""
+        """Every validation image once, as batches (images, labels), distributed.
+
+        Raises:
+            UserError: too many images have turned out to be unreadable: once an epoch, not after days.
+        """
+        self.skips.check()
         view = eval_view(self.settings, self.dataset)
         replicas = self.strategy.num_replicas_in_sync
         batch = -(-self.settings.recipe.batch_size // replicas) * replicas

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,11 +130,6 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def warn(line: str) -> None:
-    """One line on stderr."""
-    print(line, file=sys.stderr)
 
 
 def read_history(workdir: Path) -> list[dict[str, float | None]]:

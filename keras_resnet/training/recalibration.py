@@ -17,6 +17,7 @@ from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_MOMENTUM
 from keras_resnet.saving import RUN_MODEL, load_model, save_model
 from keras_resnet.scanned import ScannedBlocks
+from keras_resnet.training.record import forget_measurements
 
 
 def recalibrate(model: keras.Model, batches: Iterable[Any]) -> None:
@@ -25,7 +26,8 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> None:
     Raises:
         UserError: `batches` is empty.
     """
-    layers = [layer for layer in model._flatten_layers() if _is_batch_norm(layer)]
+    # Frozen layers keep their averages, and run with them.
+    layers = [layer for layer in model._flatten_layers() if _is_batch_norm(layer) and layer.trainable]
     moving = [v for layer in layers for v in layer.non_trainable_variables if "moving_" in v.name]
     keep = {id(v): getattr(layer, "momentum", BN_MOMENTUM) for layer in layers for v in layer.variables}
     sums = [np.zeros(variable.shape) for variable in moving]
@@ -62,7 +64,10 @@ def recalibrate_file(
     batch_size: int = 128,
     output: str | None = None,
 ) -> Path:
-    """Recalibrate a run's model or a `.keras` file over training images, seen as in testing.
+    """Recalibrate a run's model or a `.keras` file over training images, scaled as in testing.
+
+    The images come shuffled (folders are ordered by class, and a batch of one class has another
+    variance), and are cropped at a random place; frozen layers keep their statistics.
 
     Args:
         path: a run folder or a `.keras` file.
@@ -75,16 +80,21 @@ def recalibrate_file(
     Raises:
         UserError: no model, or no data set, by that name.
     """
-    from keras_resnet.data.pipeline import evaluation_batches
+    from keras_resnet.data.pipeline import steps_per_epoch, training_batches
     from keras_resnet.data.sources import open_dataset
-    from keras_resnet.data.views import eval_view
+    from keras_resnet.data.views import TrainView
 
     saved = load_model(path)
     name = dataset or saved.info.dataset
     if name is None:
         raise UserError(f"{path} does not say what data it was trained on: name it with --dataset")
     opened = open_dataset(name, data_dir=data_dir)
-    view = eval_view("single", saved.info.image_size, resize=saved.info.resize)
-    recalibrate(saved.model, evaluation_batches(opened, "train", view, batch_size=batch_size).take(batches))
+    size, resize = saved.info.image_size, saved.info.resize
+    view = TrainView("scale-jitter", size, flip=False, scale_range=(resize, resize), antialias=True)
+    batch_size = min(batch_size, opened.images("train"))
+    shuffled = training_batches(opened, "train", view, batch_size=batch_size, seed=0)
+    recalibrate(saved.model, shuffled.take(min(batches, steps_per_epoch(opened, "train", batch_size))))
     target = Path(output) if output else Path(path) / RUN_MODEL if Path(path).is_dir() else Path(path)
+    if target.name == RUN_MODEL and target.exists():
+        forget_measurements(target.parent)
     return save_model(saved.model, saved.info, target)

@@ -19,6 +19,7 @@ from keras_resnet.training.checkpoints import write_atomically
 from keras_resnet.training.devices import describe_devices
 
 FILE = "run.json"
+_MEASURED = ("evaluation-*.json", "scores-*.npz", "responses.json")
 
 
 class RunRecord:
@@ -35,6 +36,19 @@ class RunRecord:
         self.data: dict[str, Any] = _read_json(self.path) or {}
         self.writes = writes
         self._strategy = strategy
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the run that was begun here.
+
+        Raises:
+            UserError: the file is not of a run.
+        """
+        if "settings" not in self.data:
+            raise UserError(
+                f"{self.path} is of no run: choose another --workdir, or --fresh to start over there"
+            )
+        return self.data["settings"]
 
     def update(self, status: str, **values: Any) -> None:
         """Set the status ("running", "interrupted", "finished") and anything else worth keeping."""
@@ -53,6 +67,13 @@ class RunRecord:
         }
         if self.writes:
             write_atomically(self.path, json.dumps(self.data, indent=1).encode())
+
+
+def forget_measurements(workdir: Path) -> None:
+    """Remove from a run folder what was measured of a model that is no longer there."""
+    for pattern in _MEASURED:
+        for path in workdir.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def hardware(strategy: tf.distribute.Strategy) -> dict[str, Any]:

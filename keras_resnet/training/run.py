@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_resnet.backbone import freeze
@@ -22,7 +21,7 @@ from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint, locked
 from keras_resnet.training.devices import (
     describe_devices,
     make_strategy,
-    set_precision,
+    precision_of_layers,
     workers_of,
 )
 from keras_resnet.training.engine import Engine
@@ -31,13 +30,14 @@ from keras_resnet.training.inputs import Inputs
 from keras_resnet.training.interrupts import Interrupted
 from keras_resnet.training.progress import Reporter
 from keras_resnet.training.recalibration import recalibrate
-from keras_resnet.training.record import FILE, RunRecord, plain
+from keras_resnet.training.record import FILE, RunRecord, forget_measurements, plain
 from keras_resnet.training.schedules import Schedule
 from keras_resnet.training.settings import RunSettings, check_same, eval_view
 from keras_resnet.weights.initial import initial_state, start_from
 from keras_resnet.weights.state import State
 
 RECALIBRATION_BATCHES = 100
+SKIPPED = "skipped.csv"
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,14 @@ class _Run:
     def __post_init__(self) -> None:
         settings, dataset = self.settings, self.dataset
         self.record = RunRecord(self.workdir, self.strategy, writes=workers_of(self.strategy)[0] == 0)
-        if self.record.data:
-            check_same(self.record.data["settings"], plain(settings.to_json()), str(self.workdir))
+        if self.record.data and self.record.writes:  # others may see what --fresh is about to remove
+            check_same(self.record.settings, plain(settings.to_json()), str(self.workdir))
         recipe = settings.recipe
         self._check_batch()
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture)
+            _fit_mean_image(self.initial, settings.image_size)
         self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial)
         self.per_epoch = self.inputs.steps_per_epoch
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
@@ -134,6 +135,10 @@ class _Run:
             steps_per_epoch=self.per_epoch,
             depth=settings.architecture.depth,
         )
+
+    @property
+    def _parameters(self) -> int:
+        return self.settings.architecture.parameters(self.dataset.classes, self.settings.image_size)
 
     def _check_batch(self) -> None:
         batch, replicas = self.settings.recipe.batch_size, self.strategy.num_replicas_in_sync
@@ -153,9 +158,8 @@ class _Run:
     def _build(self) -> Engine:
         settings = self.settings
         keras.utils.set_random_seed(settings.seed)
-        set_precision(settings.precision)
         side = settings.image_size if self.inputs.mean.ndim == 3 else None
-        with self.strategy.scope():
+        with self.strategy.scope(), precision_of_layers(settings.precision):
             model = build_model(
                 settings.architecture,
                 input_shape=(side, side, 3),
@@ -180,19 +184,20 @@ class _Run:
         loop = EpochLoop(
             self.engine, self.schedule, self.workdir, self.habits, reporter, self.per_epoch, self.total_steps
         )
-        if checkpoint:
-            self.engine.restore(checkpoint.arrays)
-            loop.restore(checkpoint)
-        self._announce(reporter, first_step)
-        self.record.update(
-            "running",
-            step=first_step,
-            settings=self.settings.to_json(),
-            total_steps=self.total_steps,
-            parameters=_parameters(self.engine.model),
-            val_split=self.inputs.val_split,
-        )
         try:
+            if checkpoint:
+                self.engine.restore(checkpoint.arrays)
+                loop.restore(checkpoint)
+                self.inputs.skips.read(self.workdir / SKIPPED)
+            self._announce(reporter, first_step)
+            self.record.update(
+                "running",
+                step=first_step,
+                settings=self.settings.to_json(),
+                total_steps=self.total_steps,
+                parameters=self._parameters,
+                val_split=self.inputs.val_split,
+            )
             with self.inputs.skips.watch():
                 loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
         except Interrupted:
@@ -201,7 +206,8 @@ class _Run:
         finally:
             reporter.close()
             if self.record.writes:
-                self.inputs.skips.write(self.workdir / "skipped.csv")
+                with suppress(OSError):  # on a full disk: what stopped the run is said, not this
+                    self.inputs.skips.write(self.workdir / SKIPPED)
         self.inputs.skips.check()
         return loop
 
@@ -225,7 +231,7 @@ class _Run:
         recipe = self.settings.recipe
         model = self.engine.model
         self.engine.use_average()
-        if recipe.recalibrate:
+        if recipe.recalibrate or recipe.ema:  # averaged weights have statistics of their own
             batches = self.inputs.training_share(self.total_steps).take(RECALIBRATION_BATCHES)
             recalibrate(model, batches)
         if recipe.ema or recipe.recalibrate:
@@ -262,7 +268,7 @@ class _Run:
         net = settings.architecture
         option = f" (shortcut {net.shortcut})" if net.shortcut else ""
         reporter.say(
-            f"{net.name}{option}, {_parameters(self.engine.model):,} parameters, on {self.dataset.name}: "
+            f"{net.name}{option}, {self._parameters:,} parameters, on {self.dataset.name}: "
             f"{self.dataset.splits['train']:,} training images of {self.dataset.classes} classes "
             f"at {settings.image_size} pixels; validation error on its {self.inputs.val_split} split"
         )
@@ -280,12 +286,16 @@ class _Run:
             reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
 
 
-def _parameters(model: keras.Model) -> int:
-    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+def _fit_mean_image(state: State, image_size: int) -> None:
+    """A mean image fits images of one size only; its mean colour fits every one."""
+    if state["normalization/mean"].ndim == 3 and state["normalization/mean"].shape[0] != image_size:
+        for name in ("normalization/mean", "normalization/std"):
+            state[name] = state[name].mean((0, 1))
 
 
 def _empty(workdir: Path) -> None:
     for name in (FOLDER, "tensorboard", "profile"):
         shutil.rmtree(workdir / name, ignore_errors=True)
-    for name in (FILE, "history.csv", "skipped.csv", RUN_MODEL):
+    forget_measurements(workdir)
+    for name in (FILE, "history.csv", SKIPPED, RUN_MODEL):
         (workdir / name).unlink(missing_ok=True)

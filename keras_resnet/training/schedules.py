@@ -72,7 +72,7 @@ class Schedule:
 
 
 def _one_cycle(progress: float, rise: float = 0.2, floor: float = 0.002) -> float:
-    """Linear up to 1 over the share `rise` of the training, then linear down to `floor`."""
+    """Linear from 0.1 up to 1 over the share `rise` of the training, then linear down to `floor`."""
     if progress < rise:
         return 0.1 + 0.9 * progress / rise
     return max(floor, (1.0 - progress) / (1.0 - rise))

@@ -12,8 +12,10 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet.data import packing, pipeline, records, tfrecords
+from keras_resnet.data.inspect import inspect
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import hold_out, open_dataset
+from keras_resnet.data.statistics import compute_statistics
 from keras_resnet.data.views import EvalView, TrainView, eval_view, train_view
 from keras_resnet.errors import UsageError, UserError
 
@@ -70,6 +72,39 @@ def test_packing_writes_the_common_layout(packed_root, folder):
         assert contents == (Path(folder.root) / "train" / text / name).read_bytes()
         texts.add(text)
     assert texts == set(CLASSES)  # shuffled: no shard of one class alone
+
+
+def test_statistics_of_a_stream_are_read_from_the_stream(stream, folder, monkeypatch):
+    def refuse(_):
+        raise AssertionError("the split was read into memory")
+
+    monkeypatch.setattr(records.Shards, "read", refuse)
+    found, expected = compute_statistics(stream), compute_statistics(folder)
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-4)
+    np.testing.assert_allclose(found.std, expected.std, rtol=1e-3)
+
+
+def test_a_stream_is_not_packed_again(stream, tmp_path):
+    with pytest.raises(UsageError, match="in shards already"):
+        packing.pack(stream, tmp_path / "again")
+
+
+def test_unreadable_images_of_a_stream_are_seen(tmp_path, monkeypatch):
+    files = {"1.jpg": corpus.encoded(corpus.photo(1, (40, 36)), "JPEG"), "2.jpg": b"no image"}
+    corpus.write(tmp_path / "images" / "train" / "a", files)
+    packing.pack(open_dataset(str(tmp_path / "images")), tmp_path / "shards", shards=1)
+    monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    found = inspect(open_dataset(str(tmp_path / "shards")))
+    assert len(found["splits"]["train"]["broken"]) == 1
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_damaged_description_is_named(packed_root, tmp_path, text):
+    for path in packed_root.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(UserError, match=r"dataset\.json is damaged"):
+        open_dataset(str(tmp_path))
 
 
 def test_packing_refuses_a_folder_in_use(folder, packed_root):

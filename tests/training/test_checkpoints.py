@@ -42,6 +42,14 @@ def test_a_damaged_file_is_passed_over(tmp_path):
     assert found is not None and found.step == 1
 
 
+def test_the_checkpoint_just_written_outlives_damaged_newer_ones(tmp_path):
+    for step in (8, 9):
+        save_checkpoint(tmp_path, checkpoint(step)).write_bytes(b"")
+    save_checkpoint(tmp_path, checkpoint(2), keep=1)
+    found = latest_checkpoint(tmp_path)
+    assert found is not None and found.step == 2
+
+
 def test_no_folder_no_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path / "nowhere") is None
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.backbone import freeze
 from keras_resnet.builders import build_model
 from keras_resnet.recipes import RECIPES
 from keras_resnet.training.devices import make_strategy
@@ -165,6 +166,19 @@ def test_recalibration_is_the_plain_mean_of_batch_statistics(scanned):
     np.testing.assert_allclose(
         bn.moving_variance.numpy(), np.mean([o.var((0, 1, 2)) for o in outputs], 0), rtol=1e-3
     )
+
+
+def test_recalibration_leaves_frozen_layers_alone():
+    model = small_model("resnet20")
+    freeze(model, "conv2")
+    frozen, free = (
+        model.get_layer(name).moving_variance for name in ("conv2_block1_bn1", "conv4_block1_bn1")
+    )
+    frozen.assign(frozen + 1.0)
+    before = frozen.numpy(), free.numpy()
+    recalibrate(model, [(batch(8)[0],)])
+    np.testing.assert_array_equal(frozen.numpy(), before[0])
+    assert not np.allclose(free.numpy(), before[1])
 
 
 def test_float16_skips_a_step_whose_gradients_overflow():

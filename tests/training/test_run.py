@@ -13,17 +13,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import keras_resnet
 from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.training.checkpoints import latest_checkpoint
 from keras_resnet.training.epochs import Habits
 from keras_resnet.training.progress import COLUMNS, read_history
+from keras_resnet.training.recalibration import recalibrate_file
 from keras_resnet.training.run import train
 from keras_resnet.training.settings import make_settings
 from keras_resnet.weights.state import get_state
@@ -31,6 +34,7 @@ from keras_resnet.weights.state import get_state
 DIGITS = open_dataset("digits")
 # Tests kill a run this often; 20 for the full proof (docs/paper.md has the result).
 KILLS = int(os.environ.get("KERAS_RESNET_KILLS", "2"))
+ONE_STEP = {"epochs": None, "steps": 1, "batch_size": 8}
 
 
 def settings(**changes):
@@ -90,9 +94,17 @@ def test_other_settings_are_refused_by_name(finished):
         train(network, DIGITS, finished, quiet=True)
 
 
-def test_fresh_starts_over(tmp_path):
+def test_fresh_starts_over_and_forgets_what_was_measured(tmp_path):
     (tmp_path / "run.json").write_text('{"settings": {"network": "vgg16"}}')
+    (tmp_path / "evaluation-single.json").write_text("{}")
     assert train(settings(), DIGITS, tmp_path, fresh=True, quiet=True).steps == 11
+    assert not (tmp_path / "evaluation-single.json").exists()
+
+
+def test_somebody_elses_run_json_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text('{"name": "mine"}')
+    with pytest.raises(UserError, match="is of no run"):
+        train(settings(), DIGITS, tmp_path, quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +168,61 @@ def test_extras_of_the_run_folder(tmp_path):
     habits = Habits(tensorboard=True, checkpoint_steps=3)
     train(settings(), DIGITS, tmp_path, habits=habits, quiet=True)
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_profile_changes_nothing_else(finished, tmp_path):
+    # Its eleven steps are all of this run: the epoch's end must not be lost.
+    train(settings(), DIGITS, tmp_path, habits=Habits(profile=True), quiet=True)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert len(read_history(tmp_path)) == 1
+    assert_same_weights(finished, tmp_path)
+
+
+def test_mixed_precision_is_for_the_run_only(tmp_path):
+    train(
+        settings(precision="mixed_bfloat16", overrides={"epochs": None, "steps": 1}),
+        DIGITS,
+        tmp_path,
+        quiet=True,
+    )
+    assert keras.config.dtype_policy().name == "float32"
+    assert keras_resnet.load(tmp_path).get_layer("conv1_conv").compute_dtype == "bfloat16"
+
+
+def test_skipped_images_are_remembered_over_a_resume(tmp_path):
+    log = SkipLog()
+    log.add("a,b.jpg", "truncated")
+    log.write(tmp_path / "skipped.csv")
+    later = SkipLog()
+    later.read(tmp_path / "skipped.csv")
+    later.read(tmp_path / "nothing.csv")
+    assert later.names == ("a,b.jpg",)
+
+
+def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path):
+    for name in ("run.json", "model.keras"):
+        (tmp_path / name).write_bytes((finished / name).read_bytes())
+    (tmp_path / "evaluation-single.json").write_text("{}")
+    recalibrate_file(str(tmp_path), batches=2, batch_size=64)
+    assert not (tmp_path / "evaluation-single.json").exists()
+    before, after = (get_state(keras_resnet.load(folder)) for folder in (finished, tmp_path))
+    assert not np.array_equal(before["conv1_bn/moving_mean"], after["conv1_bn/moving_mean"])
+    np.testing.assert_array_equal(before["conv1_conv/kernel"], after["conv1_conv/kernel"])
+
+
+def test_a_mean_image_gives_way_to_its_colour_at_another_size(tmp_path):
+    mean_image = settings(overrides=ONE_STEP, recipe="cifar-paper", image_size=32)
+    train(mean_image, DIGITS, tmp_path / "first", quiet=True)
+    first = get_state(keras_resnet.load(tmp_path / "first"))
+    assert first["normalization/mean"].ndim == 3
+    smaller = settings(overrides=ONE_STEP, initial_weights=str(tmp_path / "first"))
+    train(smaller, DIGITS, tmp_path / "second", quiet=True)
+    second = get_state(keras_resnet.load(tmp_path / "second"))
+    np.testing.assert_allclose(
+        np.broadcast_to(second["normalization/mean"], (3,)),
+        first["normalization/mean"].mean((0, 1)),
+        rtol=1e-5,
+    )
 
 
 def test_killed_runs_end_with_the_weights_of_an_uninterrupted_one(tmp_path):
