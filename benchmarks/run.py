@@ -1,6 +1,6 @@
 """All benchmarks, one after the other: one table of ratios with the goals beside them (`make bench`).
 
-    python benchmarks/run.py                             # all; an hour or more
+    python benchmarks/run.py                             # all; a quarter to half an hour
     python benchmarks/run.py --only training startup     # some
     python benchmarks/run.py --markdown                  # the table as markdown
     python benchmarks/run.py --show benchmarks/results/2026-11-25-….json    # a stored table, nothing is run
