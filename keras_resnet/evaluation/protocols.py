@@ -244,8 +244,7 @@ class _Run:
             )
             stream = score_batches(batches, classifier.predict, done, images, self.strategy)
         total = -(-self.dataset.images(self.split) // workers)
-        with log.watch(), show_progress(title, total, show=self.progress) as advance:
-            advance(len(done))
+        with log.watch(), show_progress(title, total, len(done), show=self.progress) as advance:
             collect(stream, collected, advance)
         log.check()
         collected.complete(log.names)

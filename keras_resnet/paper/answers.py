@@ -52,7 +52,7 @@ def list_experiments(workdir: str | Path) -> Answer:
             indented.append(f"{entry.cifar_command} (its question on CIFAR-10)")
         for found in entry.measured:
             rest = f"; the rest: {found.rest}" if found.rest else ""
-            count = f"{found.networks} of {found.of} networks"
+            count = f"{found.runs} of {found.of} runs"
             indented.append(f"measured: {count} on {found.dataset} ({found.conditions}){rest}")
         lines += [f"         {line}" for line in indented]
     return Answer(data, lines=lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -162,7 +163,8 @@ def depth_points(
 
     The paper's errors stand beside them on the paper's data only: a plot invites to compare.
     """
-    papers = any(name in dataset.lower() for name in ("cifar", "imagenet"))
+    # The whole last component: neither cifar100 nor imagenette are it; names of TFDS may have a version.
+    papers = re.search(r"(^|/)(cifar-?10|imagenet2012)(:[\d.]+)?/?$", dataset.lower())
     points = []
     for row in found:
         if row.top1:

@@ -85,17 +85,20 @@ def _equal_conditions(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
 
 
 def against_paper(runs: Sequence[RunFolder]) -> Section | None:
-    """Test errors beside the paper's and others', a table for each data set and kind of views."""
+    """Test errors beside the paper's and others', a table for all runs under equal conditions and each kind
+    of views."""
     blocks: list[Block] = []
-    for dataset in dict.fromkeys(str(run.settings["dataset"]) for run in runs):
+    for group in _equal_conditions(runs):  # runs under other conditions are no further seeds
+        dataset = str(group[0].settings["dataset"])
         for views in ("single", "10-crop", "multi-scale"):
-            rows = _rows([run for run in runs if run.settings["dataset"] == dataset], views)
+            rows = _rows(group, views)
             if not rows:
                 continue
             table = errors_table(rows, dataset)
-            steps = sorted({round(run.column("step")[-1]) for run in runs if run.finished})
+            steps = sorted({round(run.column("step")[-1]) for run in group if views in run.evaluations})
             caption = (
-                f"Measured on {rows[0].images:,} test images ({views} view) after {_range(steps)} steps. "
+                f"Recipe {group[0].settings['recipe']['name']}, {_range(steps)} steps; measured on "
+                f"{rows[0].images:,} test images ({views} view). "
                 "The paper's numbers are for CIFAR-10 (64,000 steps of 128) or ImageNet (600,000 of 256): "
                 "other data or shorter trainings are no reproduction."
             )
@@ -107,10 +110,11 @@ def against_paper(runs: Sequence[RunFolder]) -> Section | None:
 
 
 def _rows(runs: Sequence[RunFolder], views: str) -> list[Row]:
-    found: dict[tuple[str, str | None], list[RunFolder]] = {}
+    found: dict[tuple[str, str | None, str | None], list[RunFolder]] = {}
     for run in runs:
         if views in run.evaluations:
-            found.setdefault((run.net.network, run.net.shortcut), []).append(run)
+            key = (run.net.network, run.net.shortcut, run.settings.get("downsample"))
+            found.setdefault(key, []).append(run)
     table = {"single": "table6", "10-crop": "table3", "multi-scale": "table4"}[views]
     rows = [
         Row(
@@ -121,7 +125,7 @@ def _rows(runs: Sequence[RunFolder], views: str) -> list[Row]:
             views,
             _printed(table, network, shortcut),
         )
-        for (network, shortcut), group in found.items()
+        for (network, shortcut, _), group in found.items()
     ]
     return sorted(rows, key=lambda row: (row.net.shortcut or "", row.net.architecture.depth))
 

@@ -13,8 +13,7 @@ from keras_resnet.paper import degradation, results
 from keras_resnet.paper.experiments import get_experiment
 from keras_resnet.paper.folders import find_runs, read_run
 from keras_resnet.paper.measured import ensemble, mean_std, rows
-from keras_resnet.paper.overview import overview
-from keras_resnet.paper.plan import Conditions, make_plan, quick_conditions
+from keras_resnet.paper.plan import Conditions, make_plan
 
 
 def test_a_run_folder_tells_its_curves_and_drops(tmp_path):
@@ -90,6 +89,18 @@ def test_seeds_are_averaged(tmp_path):
     assert found.sentence().startswith(
         "plain-56 trains worse than plain-20, means of 3 seeds: training error"
     )
+
+
+def test_means_are_over_the_seeds_that_both_have(tmp_path):
+    """A budget may end when the shallow network is trained from two seeds and the deep one from one."""
+    errors = {("plain20", 0): 2.0, ("plain20", 1): 10.0, ("plain56", 0): 6.0}
+    runs = [
+        read_run(write_run(tmp_path / f"{name}-{seed}", name, final_train=error, seed=seed))
+        for (name, seed), error in errors.items()
+    ]
+    found = degradation.compare(runs)["plain"]
+    assert (found.shallow_train, found.deep_train, found.seeds) == (2.0, 6.0, 1)
+    assert "plain-56 trains worse than plain-20: training error" in found.sentence()
 
 
 def test_shortcut_options_are_not_mixed(tmp_path):
@@ -168,6 +179,9 @@ def test_the_papers_errors_are_plotted_on_the_papers_data_only(table6):
     ]
     assert [point[4] for point in results.depth_points(found, "digits")] == [None, None]
     assert [point[4] for point in results.depth_points(found, "data/cifar10")] == [8.75, 7.51]
+    assert [point[4] for point in results.depth_points(found, "cifar10:3.0.2")] == [8.75, 7.51]
+    for other in ("cifar100", "data/cifar10-jpeg", "imagenette/320px-v2"):
+        assert [point[4] for point in results.depth_points(found, other)] == [None, None]
     assert results.depth_points(found[:1], "cifar10") == []
 
 
@@ -189,38 +203,6 @@ def test_an_ensemble_averages_probabilities(tmp_path):
     # The first three images: wrong for both. The next three: one is sure and wrong, the other right.
     assert 3.0 <= found.top1 <= 6.0
     assert len(found.members) == 2
-
-
-def test_the_list_counts_what_is_measured(tmp_path):
-    plan = make_plan(
-        get_experiment("figure6"), open_dataset("digits"), quick_conditions(), workdir=tmp_path, quick=True
-    )
-    for run in plan.runs[:3]:
-        write_run(run.folder, run.net.network)
-    found = {entry.experiment.name: entry for entry in overview(tmp_path)}
-    assert [(m.dataset, m.conditions, m.networks, m.of) for m in found["figure6"].measured] == [
-        ("digits", "quick", 3, 4)
-    ]
-    assert [(m.networks, m.of) for m in found["figure1"].measured] == [(2, 2)]
-    assert found["table2"].measured == ()
-    assert found["table3"].cifar_command == "keras-resnet paper table3 --dataset cifar10 --budget 2h"
-    assert found["table2"].cifar_command is None
-    assert found["table2"].to_json()["gpu_hours"] > 10
-    assert found["table6"].to_json()["needs"] == "CIFAR-10"
-
-
-def test_the_list_names_the_command_for_the_rest(tmp_path):
-    folder = write_run(tmp_path / "cifar10" / "cifar-fast" / "plain20-seed0", "plain20")
-    record = json.loads((folder / "run.json").read_text())
-
-    def rest(command):
-        (folder / "run.json").write_text(json.dumps(record | {"command": command}))
-        found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}
-        return found["figure1"][0].rest
-
-    wanted = "keras-resnet paper figure1 --dataset cifar10 --recipe cifar-fast --budget 2h"
-    assert rest(wanted.replace("figure1", "figure6") + " --networks plain20 --json") == wanted
-    assert rest("keras-resnet train --depth 20") is None
 
 
 def test_curves_are_drawn_in_the_papers_style(tmp_path):

@@ -113,6 +113,20 @@ def test_runs_that_cannot_be_compared_are_reported_without_a_verdict(tmp_path):
     assert "learning rate" in text
 
 
+def test_runs_under_other_conditions_are_no_further_seeds(tmp_path):
+    """Two recipes, one network: two tables, each with its own recipe and steps, and no mean of both."""
+    folders = [
+        write_run(tmp_path / name, final_val=error, learning_rate=rate)
+        for name, error, rate in (("a", 4.0, 0.1), ("b", 8.0, 0.01))
+    ]
+    lines = (folders[1] / "history.csv").read_text().splitlines()
+    (folders[1] / "history.csv").write_text("\n".join(lines[:-1]) + "\n")
+    text = checked(write_report(folders, tmp_path / "report.html", evaluate=False).read_text())
+    assert "±" not in text.replace("6.61 ± 0.16", "")
+    assert "Recipe cifar-paper, 80 steps; measured on 100 test images" in text
+    assert "Recipe cifar-paper, 70 steps; measured on 100 test images" in text
+
+
 def test_runs_whose_data_are_gone_are_reported_as_they_are(tmp_path, capfd):
     folder = write_run(tmp_path / "a", tested=False, dataset=str(tmp_path / "gone"))
     text = checked(write_report([folder], tmp_path / "report.html").read_text())
