@@ -31,6 +31,9 @@ report_option = click.option(
 @data_dir_option
 @click.option("--split", help="By default test where there is one, else the validation split.")
 @click.option(
+    "--hold-out", type=int, default=0, help="Split val is what `train --hold-out` took out of training."
+)
+@click.option(
     "--views",
     type=click.Choice(["single", "10-crop", "multi-scale"]),
     default="single",
@@ -50,6 +53,7 @@ def evaluate(
     dataset: str | None,
     data_dir: str | None,
     split: str | None,
+    hold_out: int,
     views: str,
     batch_size: int,
     devices: str,
@@ -71,8 +75,10 @@ def evaluate(
         keras-resnet evaluate runs/a runs/b --save-scores ab.npz --report ab.html
     """
     start_tensorflow()
+    from keras_resnet.data.sources import hold_out as hold_out_images
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation import evaluate as run_evaluation
+    from keras_resnet.evaluation.protocols import data_of
     from keras_resnet.serving.forms import is_converted, open_form
     from keras_resnet.training.devices import make_strategy
 
@@ -81,7 +87,9 @@ def evaluate(
         first = open_form(models[0])
     # Keras models one at a time: an ensemble needs the memory of one only.
     others = [open_form(model) if is_converted(model) else model for model in models[1:]]
-    data = open_dataset(dataset or first.info.dataset or "digits", data_dir=data_dir)
+    data = open_dataset(data_of(first.info, models[0], dataset), data_dir=data_dir)
+    if hold_out:
+        data = hold_out_images(data, images=hold_out)
     result = run_evaluation(
         [first, *others],
         data,

@@ -33,7 +33,9 @@ class RunFolder:
     def settings(self) -> Mapping[str, Any]:
         """The settings in run.json; what its recipe did not have yet is at its default."""
         settings = self.record["settings"]
-        return settings | {"recipe": recorded(settings["recipe"])}
+        recipe = recorded(settings["recipe"])
+        recipe.pop("summary", None)  # words: runs before and after a correction of them are comparable
+        return settings | {"recipe": recipe}
 
     @property
     def net(self) -> Net:

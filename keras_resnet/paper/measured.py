@@ -103,16 +103,17 @@ def ensemble(plan: Plan) -> Ensemble | None:
     best = min(range(len(measured)), key=lambda i: singles[i].top1_error)
     together = combine_scores(files)
     return Ensemble(
-        tuple(_name(run.net) for run in measured),
+        tuple(name_of(run.net) for run in measured),
         together.top1_error,
         together.top5_error,
-        _name(measured[best].net),
+        name_of(measured[best].net),
         singles[best].top1_error,
         min(single.top5_error for single in singles),
     )
 
 
-def _name(net: Net) -> str:
+def name_of(net: Net) -> str:
+    """Its label, with the seed where that is not the first: ResNet-110 (seed 1)."""
     return net.label if net.seed == 0 else f"{net.label} (seed {net.seed})"
 
 

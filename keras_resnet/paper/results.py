@@ -14,7 +14,7 @@ from keras_resnet.pages.plots import save_png
 from keras_resnet.paper import degradation, figures
 from keras_resnet.paper.experiments import Experiment
 from keras_resnet.paper.folders import RESPONSES, RunFolder, read_json, read_run
-from keras_resnet.paper.measured import Row, ensemble, mean_std, rows
+from keras_resnet.paper.measured import Row, ensemble, mean_std, name_of, rows
 from keras_resnet.paper.numbers import printed, printed_for, reproductions
 from keras_resnet.paper.plan import Plan, PlannedRun
 
@@ -176,7 +176,7 @@ def depth_points(
 
 
 def _responses(runs: Sequence[PlannedRun]) -> list[tuple[str, Sequence[float]]]:
-    data = [(run.net.label, read_json(run.folder / RESPONSES)) for run in runs]
+    data = [(name_of(run.net), read_json(run.folder / RESPONSES)) for run in runs]
     return [(label, found["std"]) for label, found in data if found]
 
 

@@ -17,7 +17,7 @@ from keras_resnet.paper.numbers import PRINTED, Printed
 from keras_resnet.paper.results import depth_points, errors_table, sources_table
 from keras_resnet.report.pictures import surest_mistakes
 
-CURVES_PER_PLOT = 7  # there are as many colours
+CURVES_PER_PLOT = 7  # there are as many colours; a group has a plot of plain networks, one of residual ones
 
 
 def summary(runs: Sequence[RunFolder]) -> Section:
@@ -69,6 +69,7 @@ def curves(runs: Sequence[RunFolder]) -> Section:
             f"{first.settings['dataset']}, recipe {first.settings['recipe']['name']}. "
             f"Dashed: training error; bold: {first.held_out} error"
             + ("; dotted lines: the learning rate is divided by 10." if first.drops() else ".")
+            + (f" The first {len(shown)} of {len(group)} runs." if len(shown) < len(group) else "")
         )
         blocks.append(Plot([to_svg(figure) for figure in figures.panels(shown)], caption, f"curves-{number}"))
     return Section("Curves", blocks)

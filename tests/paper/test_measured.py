@@ -132,6 +132,26 @@ def test_other_conditions_are_no_comparison(tmp_path):
         degradation.compare(runs)
 
 
+def test_another_summary_is_no_other_condition(tmp_path):
+    """A recipe's summary is words: correcting them between two runs changes no training."""
+    folders = [write_run(tmp_path / name, name) for name in ("plain20", "plain56")]
+    record = json.loads((folders[1] / "run.json").read_text())
+    record["settings"]["recipe"]["summary"] = "the same, said better"
+    (folders[1] / "run.json").write_text(json.dumps(record))
+    assert list(degradation.compare([read_run(folder) for folder in folders])) == ["plain"]
+
+
+def test_responses_of_several_seeds_are_told_apart(tmp_path):
+    plan = make_plan(
+        get_experiment("figure7"), open_dataset("digits"), Conditions("digits"), workdir=tmp_path, seeds=2
+    )
+    for run in plan.runs:
+        if run.net.network == "plain20":
+            write_run(run.folder, "plain20", seed=run.net.seed, responses=True)
+    table = results.tables(plan)[1]
+    assert [row[0] for row in table.rows] == ["plain-20", "plain-20 (seed 1)"]
+
+
 @pytest.fixture
 def table6(tmp_path):
     """Table 6 on digits, ResNet-20 measured from two seeds and ResNet-32 from one."""

@@ -96,6 +96,22 @@ def test_report_of_nothing_is_exit_code_1(tmp_path):
     assert "no run folder at or below" in result.stderr
 
 
+def test_the_help_says_what_kind_of_file_is_drawn():
+    """`--output figure6.svg` would be a PNG file of that name."""
+    assert "A PNG file to draw to (table1, figure3: SVG)" in " ".join(call("paper", "--help").stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"), [((), "report.html"), (("--format", "markdown"), "report.md")]
+)
+def test_a_report_is_named_after_its_format(arguments, name, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    run = write_run(tmp_path / "run")
+    assert call("report", run, "--no-evaluate", *arguments).stdout == f"{name}\n"
+    assert (tmp_path / name).read_text().startswith("# " if name == "report.md" else "<!doctype html>")
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """Two classes of 8×8 pictures that differ in colour."""
