@@ -47,6 +47,7 @@ report_option = click.option(
 @click.option("--save-scores", metavar="FILE.npz", help="Keep every image's scores for `ensemble`.")
 @click.option("--skip-limit", type=float, default=0.05, show_default=True, help="Accepted unreadable share.")
 @report_option
+@click.option("--mistakes", metavar="FILE.png", help="Write a sheet of the mistakes it was surest of.")
 @json_option
 def evaluate(
     models: tuple[str, ...],
@@ -60,6 +61,7 @@ def evaluate(
     save_scores: str | None,
     skip_limit: float,
     report: str | None,
+    mistakes: str | None,
     as_json: bool,
 ) -> None:
     """Measure top-1 and top-5 error; several MODELs are an ensemble.
@@ -100,6 +102,11 @@ def evaluate(
         strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
         skip_limit=skip_limit,
     )
+    if mistakes:
+        from keras_resnet.evaluation.mistakes import write_mistakes_sheet
+
+        write_mistakes_sheet(result, data, mistakes)
+        click.echo(f"mistakes: {mistakes}", err=True)
     _show(result, report, as_json, data)
 
 
@@ -161,15 +168,14 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
     if as_json:
         echo_json(result.to_json())
         return
-    # Of five classes or fewer, the best five always hold the right one.
-    for name in ("top1_error", "top5_error") if len(result.scores.label_names) > 5 else ("top1_error",):
+    for name in result.errors_shown:
         low, high = result.intervals[name]
         label = "top-1" if name == "top1_error" else "top-5"
         click.echo(f"{label} error  {getattr(result, name):6.2f} %   (95 % interval {low:.2f} to {high:.2f})")
     skipped = f", {result.skipped} unreadable and skipped" if result.skipped else ""
     click.echo(
         f"{result.images:,} images of {result.scores.dataset} ({result.scores.split}){skipped}; "
-        f"views {result.views}; {', '.join(map(str, result.models))}"
+        f"views {result.views}; {', '.join(result.models)}"
     )
 
 
@@ -177,13 +183,17 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
 @click.argument("model")
 @click.argument("image")
 @click.option("--output", metavar="FILE.png", help="Where to write; IMAGE-explained.png by default.")
-def explain(model: str, image: str, output: str | None) -> None:
+@click.option("--label", help="Explain this class; by default the most probable one.")
+def explain(model: str, image: str, output: str | None, label: str | None) -> None:
     """Show what MODEL looks at in IMAGE: Grad-CAM over its last feature map, as an overlay.
 
-    Example:
+    Prints the picture's file, the class that it explains and that class's probability.
+
+    Examples:
 
     \b
         keras-resnet explain runs/resnet20-digits seven.png
+        keras-resnet explain runs/resnet20-digits seven.png --label 1 --output one.png
     """
     start_tensorflow()
     from pathlib import Path
@@ -191,5 +201,5 @@ def explain(model: str, image: str, output: str | None) -> None:
     from keras_resnet.evaluation.explain import explain as run_explain
 
     target = output or f"{Path(image).stem}-explained.png"
-    run_explain(model, image, target)
-    click.echo(target)
+    found = run_explain(model, image, target, label=label)
+    click.echo(f"{found.output}: {found.label}, {found.probability:.1%}")

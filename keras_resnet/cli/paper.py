@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=int, help="Images per step.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--image-size", type=int, metavar="PIXELS", help="Side of the networks' input.")
-@click.option("--hold-out", type=int, default=0, help="Validate on that many training images (Sec. 4.2).")
+@click.option(
+    "--hold-out",
+    type=int,
+    default=0,
+    help="Take that many training images out and validate on them (Sec. 4.2).",
+)
 @precision_option
 @devices_option
 @click.option("--networks", metavar="A,B,…", help="Only these networks; for figure3: which to draw.")
@@ -153,7 +158,11 @@ def _tell(answer: Answer, as_json: bool) -> None:
     help="By default what the name of --output ends in.",
 )
 @data_dir_option
-@click.option("--evaluate/--no-evaluate", default=True, help="Test runs that have not been tested yet.")
+@click.option(
+    "--evaluate/--no-evaluate",
+    default=True,
+    help="Test runs that have not been tested yet (the default), where their data can be opened.",
+)
 @click.option(
     "--title", default="Residual networks: a report of training runs", show_default=True, help="Of the page."
 )

@@ -52,7 +52,12 @@ from keras_resnet.cli.common import (
     default=1,
     help="Pass each batch in that many parts, to save memory.",
 )
-@click.option("--hold-out", type=int, default=0, help="Validate on that many training images (Sec. 4.2).")
+@click.option(
+    "--hold-out",
+    type=int,
+    default=0,
+    help="Take that many training images out and validate on them (Sec. 4.2).",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, order and augmentation.")
 @click.option("--workdir", metavar="DIR", help="Run folder; runs/NETWORK-DATASET by default.")
 @click.option("--fresh", is_flag=True, help="Start over in a run folder that is not empty.")

@@ -86,8 +86,9 @@ def drawn(experiment: Experiment, networks: Sequence[str] | None, path: str | Pa
         UserError: the file cannot be written.
     """
     is_table = experiment.name == "table1"
-    table = table1() if is_table else network_table()
-    svg = standalone(draw(networks or (TABLE1 if is_table else FIGURE3)))
+    names = networks or (TABLE1 if is_table else FIGURE3)
+    table = table1() if is_table else network_table(names)
+    svg = standalone(draw(names))
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

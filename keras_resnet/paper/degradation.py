@@ -38,7 +38,7 @@ class Comparison:
 
     @property
     def val_gap(self) -> float:
-        """The same of the validation error."""
+        """The same of the error on `held_out`."""
         return self.deep_val - self.shallow_val
 
     @property

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from keras_resnet.errors import UserError
@@ -69,8 +70,7 @@ class RunFolder:
     @property
     def images_per_second(self) -> float:
         """Median over the epochs."""
-        values = sorted(self.column("images_per_second"))
-        return values[len(values) // 2]
+        return median(self.column("images_per_second"))
 
     def drops(self) -> list[int]:
         """Steps after which the learning rate was divided by 10; none for schedules that glide."""

@@ -60,13 +60,13 @@ def rows(plan: Plan) -> list[Row]:
             tuple(result["top5_error"] for result in results),
             results[0]["images"] if results else 0,
             plan.runs[0].views,
-            _printed(plan.experiment.name, *key),
+            printed_row(plan.experiment.name, *key),
         )
         for key, results in found.items()
     ]
 
 
-def _printed(name: str, network: str, shortcut: str | None) -> Printed | None:
+def printed_row(name: str, network: str, shortcut: str | None) -> Printed | None:
     """The paper's number for it; figures share their networks with the tables on the same data."""
     home = {"figure6": "table6", "figure1": "table6", "figure7": "table6", "figure4": "table2"}
     if name == "table5":  # its single networks stand in other tables

@@ -14,8 +14,8 @@ from keras_resnet.pages.plots import save_png
 from keras_resnet.paper import degradation, figures
 from keras_resnet.paper.experiments import Experiment
 from keras_resnet.paper.folders import RESPONSES, RunFolder, read_json, read_run
-from keras_resnet.paper.measured import Row, ensemble, mean_std, name_of, rows
-from keras_resnet.paper.numbers import printed, printed_for, reproductions
+from keras_resnet.paper.measured import Row, ensemble, mean_std, name_of, printed_row, rows
+from keras_resnet.paper.numbers import printed, reproductions
 from keras_resnet.paper.plan import Plan, PlannedRun
 
 INK_ON_WHITE = "#222222"  # of plots in files
@@ -52,8 +52,9 @@ def collect(plan: Plan) -> dict[str, Any]:
 def unmeasured(experiment: Experiment) -> list[Row]:
     """The rows of an experiment on ImageNet without any measurement: what the paper prints."""
     nets = {(net.network, net.shortcut): net for net in experiment.imagenet}
-    table = "table2" if experiment.name == "figure4" else experiment.name
-    return [Row(net, (), (), 0, experiment.views, printed_for(table, *key)) for key, net in nets.items()]
+    return [
+        Row(net, (), (), 0, experiment.views, printed_row(experiment.name, *key)) for key, net in nets.items()
+    ]
 
 
 def trained(plan: Plan) -> list[RunFolder]:

@@ -13,7 +13,7 @@ from keras_resnet.paper import degradation, figures
 from keras_resnet.paper.experiments import Net
 from keras_resnet.paper.folders import RunFolder
 from keras_resnet.paper.measured import Row
-from keras_resnet.paper.numbers import PRINTED, Printed
+from keras_resnet.paper.numbers import Printed, printed_for
 from keras_resnet.paper.results import depth_points, errors_table, sources_table
 from keras_resnet.report.pictures import surest_mistakes
 
@@ -110,13 +110,16 @@ def against_paper(runs: Sequence[RunFolder]) -> Section | None:
     return Section("Beside the paper", blocks) if blocks else None
 
 
+# Where the paper prints errors by these views.
+_TABLES = {"single": ("table6",), "10-crop": ("table3", "table2"), "multi-scale": ("table4",)}
+
+
 def _rows(runs: Sequence[RunFolder], views: str) -> list[Row]:
     found: dict[tuple[str, str | None, str | None], list[RunFolder]] = {}
     for run in runs:
         if views in run.evaluations:
             key = (run.net.network, run.net.shortcut, run.settings.get("downsample"))
             found.setdefault(key, []).append(run)
-    table = {"single": "table6", "10-crop": "table3", "multi-scale": "table4"}[views]
     rows = [
         Row(
             Net(network, group[0].net.shortcut),
@@ -124,19 +127,16 @@ def _rows(runs: Sequence[RunFolder], views: str) -> list[Row]:
             tuple(run.evaluations[views]["top5_error"] for run in group),
             group[0].evaluations[views]["images"],
             views,
-            _printed(table, network, shortcut),
+            _printed(views, network, shortcut),
         )
         for (network, shortcut, _), group in found.items()
     ]
     return sorted(rows, key=lambda row: (row.net.shortcut or "", row.net.architecture.depth))
 
 
-def _printed(table: str, network: str, shortcut: str | None) -> Printed | None:
-    tables = (table, "table2") if table == "table3" else (table,)
-    rows = (
-        row for row in PRINTED if row.table in tables and (row.network, row.shortcut) == (network, shortcut)
-    )
-    return next(rows, None)
+def _printed(views: str, network: str, shortcut: str | None) -> Printed | None:
+    found = (printed_for(table, network, shortcut) for table in _TABLES[views])
+    return next(filter(None, found), None)
 
 
 def responses(runs: Sequence[RunFolder]) -> Section | None:

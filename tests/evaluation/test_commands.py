@@ -1,8 +1,9 @@
-"""`keras-resnet evaluate` as typed: which data a model is tested on."""
+"""`keras-resnet evaluate` and `explain` as typed: on which data, what is said and written."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -36,6 +37,23 @@ def test_a_model_that_does_not_know_its_data_is_not_tested_on_digits_without_a_w
     cifar = replace(resnet20.info, label_names=("airplane", *"bcdefghi", "truck"))
     with pytest.raises(UserError, match=r"a\.keras does not say what data it was trained on: name it with"):
         data_of(cifar, "a.keras")
+
+
+def test_the_sheet_of_mistakes_is_an_option(run_folder, tmp_path):
+    arguments = ("--dataset", "digits", "--split", "test[:20]", "--mistakes", tmp_path / "m.png", "--json")
+    result = call("evaluate", run_folder, *arguments)
+    assert f"mistakes: {tmp_path / 'm.png'}" in result.stderr
+    rows = -(-round(json.loads(result.stdout)["top1_error"] * 20 / 100) // 6)
+    with Image.open(tmp_path / "m.png") as sheet:
+        assert sheet.height == rows * (144 + 34 + 8) + 8
+
+
+def test_explain_says_what_it_explains(run_folder, tmp_path):
+    Image.new("RGB", (32, 32), (200, 90, 30)).save(tmp_path / "a.png")
+    output = tmp_path / "b.png"
+    shown = call("explain", run_folder, tmp_path / "a.png", "--output", output, "--label", "7").stdout
+    assert re.fullmatch(rf"{re.escape(str(output))}: 7, \d+\.\d%\n", shown)
+    assert output.stat().st_size > 1000
 
 
 @pytest.fixture

@@ -42,6 +42,12 @@ def test_the_list_names_the_command_for_the_rest(tmp_path):
     wanted = "keras-resnet paper figure1 --dataset cifar10 --recipe cifar-fast --budget 2h"
     assert rest(wanted.replace("figure1", "figure6") + " --networks plain20 --json") == wanted
     assert rest("keras-resnet train --depth 20") is None
+    blanks = "keras-resnet paper figure1 --workdir 'my runs' --budget 2h"
+    assert rest(blanks.replace("figure1", "figure6") + " --output 'my curves.png'") == blanks
+    assert (
+        rest("keras-resnet paper figure6 --workdir l'été")
+        == "keras-resnet paper figure1 --workdir 'l'\"'\"'été'"
+    )
 
 
 def test_seeds_are_counted(tmp_path):

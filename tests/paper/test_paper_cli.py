@@ -41,7 +41,9 @@ def test_table1_and_figure3_are_drawn(tmp_path):
     found = json.loads(call("paper", "table1", "--output", tmp_path / "t.svg", "--json").stdout)
     assert found["rows"][-2]["50-layer"] == "3.86×10⁹"
     assert found["rows"][-1]["50-layer"] == "3.8×10⁹"
-    call("paper", "figure3", "--networks", "plain20,resnet20", "--output", tmp_path / "f.svg")
+    arguments = ("figure3", "--networks", "plain20,resnet20", "--output", tmp_path / "f.svg", "--json")
+    drawn = json.loads(call("paper", *arguments).stdout)
+    assert [row["network"] for row in drawn["rows"]] == ["plain20", "resnet20"]
     svg = (tmp_path / "f.svg").read_text()
     assert svg.count("3×3 conv") == 2 * 19
     assert svg.count("<path") == 9  # shortcuts, of the residual network alone
