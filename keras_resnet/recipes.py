@@ -66,6 +66,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UsageError(f"batch size must be 1 or more, not {self.batch_size}")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"steps must be 1 or more, not {self.steps}")
         if self.epochs <= 0 and not self.steps:
             raise UsageError("a run needs --epochs or --steps greater than 0")
         if not self.learning_rate > 0:

@@ -28,6 +28,7 @@ def write_run(
     dataset: str = "digits",
     learning_rate: float = 0.1,
     responses: bool = False,
+    hold_out: int = 0,
 ) -> Path:
     """A run of 8 epochs of 10 steps whose rate drops after epochs 4 and 6."""
     shortcut = None if network.startswith("plain") else shortcut
@@ -41,7 +42,7 @@ def write_run(
         "precision": "float32",
         "devices": "all",
         "seed": seed,
-        "hold_out": 0,
+        "hold_out": hold_out,
         "accumulate": 1,
         "initial_weights": None,
         "recipe": recipe,

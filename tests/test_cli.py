@@ -178,6 +178,9 @@ def test_help_is_quick():
         (["train", "--depth", "20", "--dataset", "nosuchdata"], 2, "nosuchdata"),
         (["train", "--depth", "20", "--devices", "many"], 2, "cpu:K"),
         (["train", "--depth", "20", "--devices", "cpu:1", "--batch-size", "0"], 2, "batch size"),
+        (["train", "--depth", "20", "--accumulate", "0"], 2, "0 is not in the range x>=1"),
+        (["train", "--depth", "20", "--steps", "0"], 2, "steps must be 1 or more, not 0"),
+        (["train", "--depth", "20", "--steps", "-5"], 2, "steps must be 1 or more, not -5"),
         (["predict", "nothing.keras", "image.png"], 1, "no model at nothing.keras"),
         (["export", "nothing.keras"], 1, "no model at nothing.keras"),
         (["ensemble", "nothing.npz"], 1, "nothing.npz"),
@@ -202,7 +205,8 @@ def test_folders_that_cannot_be_trained_on(tmp_path):
     (tmp_path / "empty" / "train").mkdir(parents=True)
     assert "class" in one_line("train", "--depth", "20", "--dataset", tmp_path / "empty")
     flat = make_folder(tmp_path, {"flat": {"a": 3, "b": 3}}) / "flat"
-    assert f"{flat}/train" in one_line("train", "--depth", "20", "--dataset", flat, code=2)
+    message = one_line("train", "--depth", "20", "--dataset", flat, "--hold-out", "2", code=2)
+    assert f"move them to {flat}/train, and then some images of each class to {flat}/val, or let" in message
     few = make_folder(tmp_path / "few", {split: {"a": 3, "b": 3} for split in ("train", "val")})
     assert "cifar-paper takes 128 images a step" in one_line("train", "--depth", "20", "--dataset", few)
     hollow = make_folder(tmp_path / "hollow", {"train": {"a": 3, "b": 0}, "test": {"a": 1, "b": 1}})

@@ -23,13 +23,16 @@ def data() -> None:
 @click.argument("dataset")
 @data_dir_option
 @click.option("--sheet", metavar="FILE.png", help="Write a sheet of augmented training samples.")
-@click.option(
-    "--recipe", default="cifar-paper", show_default=True, help="Whose augmentation the sheet shows."
-)
+@click.option("--recipe", help="Whose augmentation the sheet shows; by default the one that fits the data.")
 @click.option("--image-size", type=int, help="Side of the samples in pixels.")
 @json_option
 def inspect_command(
-    dataset: str, data_dir: str | None, sheet: str | None, recipe: str, image_size: int | None, as_json: bool
+    dataset: str,
+    data_dir: str | None,
+    sheet: str | None,
+    recipe: str | None,
+    image_size: int | None,
+    as_json: bool,
 ) -> None:
     """Show classes, counts, sizes and broken files of DATASET.
 
@@ -39,29 +42,30 @@ def inspect_command(
         keras-resnet data inspect digits --sheet digits.png
         keras-resnet data inspect path/to/folders --json
     """
+    from keras_resnet.architectures import get_architecture
     from keras_resnet.recipes import get_recipe
 
-    chosen = get_recipe(recipe)
+    if recipe:
+        get_recipe(recipe)  # a wrong name is told before the long look
     start_tensorflow()
     from keras_resnet.data.inspect import contact_sheet, inspect
     from keras_resnet.data.sources import open_dataset
-    from keras_resnet.data.views import train_view
+    from keras_resnet.training.settings import make_settings, train_view
 
     opened = open_dataset(dataset, data_dir=data_dir)
     found = inspect(opened)
     if sheet:
-        size = image_size or (opened.image_shape[0] if opened.image_shape else 224)
-        view = train_view(chosen.view, size, flip=chosen.flip, color=chosen.color)
-        contact_sheet(opened, view, sheet, recipe=chosen)
+        network = get_architecture("resnet20" if opened.is_small else "resnet50")
+        settings = make_settings(network, opened, recipe=recipe, image_size=image_size)
+        contact_sheet(opened, train_view(settings, opened), sheet, recipe=settings.recipe)
         click.echo(f"sheet: {sheet}", err=True)
     if as_json:
         echo_json(found)
         return
     click.echo(f"{found['name']} ({found['kind']}), {found['classes']} classes")
     for split, facts in found["splits"].items():
-        sizes = ", ".join(
-            f"{which} {facts[which][0]}×{facts[which][1]}" for which in ("smallest", "median", "largest")
-        )
+        kinds = [kind for kind in ("smallest", "median", "largest") if facts[kind]]
+        sizes = ", ".join(f"{kind} {facts[kind][0]}×{facts[kind][1]}" for kind in kinds) or "none is readable"
         click.echo(f"{split}: {facts['images']:,} images; of {facts['looked_at']:,} looked at: {sizes}")
         for broken in facts["broken"]:
             click.echo(f"  unreadable: {broken}")
@@ -75,7 +79,7 @@ def inspect_command(
 @click.argument("output")
 @data_dir_option
 @click.option("--shards", type=int, default=64, show_default=True, help="Shards of the largest split.")
-@click.option("--workers", type=int, help="Processes; one a core by default.")
+@click.option("--workers", type=int, help="Shards written at the same time; one a core by default.")
 def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, workers: int | None) -> None:
     """Write DATASET as TFRecord shards in the common ImageNet layout to the folder OUTPUT.
 

@@ -31,6 +31,9 @@ report_option = click.option(
 @data_dir_option
 @click.option("--split", help="By default test where there is one, else the validation split.")
 @click.option(
+    "--hold-out", type=int, default=0, help="Split val is what `train --hold-out` took out of training."
+)
+@click.option(
     "--views",
     type=click.Choice(["single", "10-crop", "multi-scale"]),
     default="single",
@@ -44,18 +47,21 @@ report_option = click.option(
 @click.option("--save-scores", metavar="FILE.npz", help="Keep every image's scores for `ensemble`.")
 @click.option("--skip-limit", type=float, default=0.05, show_default=True, help="Accepted unreadable share.")
 @report_option
+@click.option("--mistakes", metavar="FILE.png", help="Write a sheet of the mistakes it was surest of.")
 @json_option
 def evaluate(
     models: tuple[str, ...],
     dataset: str | None,
     data_dir: str | None,
     split: str | None,
+    hold_out: int,
     views: str,
     batch_size: int,
     devices: str,
     save_scores: str | None,
     skip_limit: float,
     report: str | None,
+    mistakes: str | None,
     as_json: bool,
 ) -> None:
     """Measure top-1 and top-5 error; several MODELs are an ensemble.
@@ -71,8 +77,10 @@ def evaluate(
         keras-resnet evaluate runs/a runs/b --save-scores ab.npz --report ab.html
     """
     start_tensorflow()
+    from keras_resnet.data.sources import hold_out as hold_out_images
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation import evaluate as run_evaluation
+    from keras_resnet.evaluation.protocols import data_of
     from keras_resnet.serving.forms import is_converted, open_form
     from keras_resnet.training.devices import make_strategy
 
@@ -81,7 +89,9 @@ def evaluate(
         first = open_form(models[0])
     # Keras models one at a time: an ensemble needs the memory of one only.
     others = [open_form(model) if is_converted(model) else model for model in models[1:]]
-    data = open_dataset(dataset or first.info.dataset or "digits", data_dir=data_dir)
+    data = open_dataset(data_of(first.info, models[0], dataset), data_dir=data_dir)
+    if hold_out:
+        data = hold_out_images(data, images=hold_out)
     result = run_evaluation(
         [first, *others],
         data,
@@ -92,6 +102,11 @@ def evaluate(
         strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
         skip_limit=skip_limit,
     )
+    if mistakes:
+        from keras_resnet.evaluation.mistakes import write_mistakes_sheet
+
+        write_mistakes_sheet(result, data, mistakes)
+        click.echo(f"mistakes: {mistakes}", err=True)
     _show(result, report, as_json, data)
 
 
@@ -153,15 +168,14 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
     if as_json:
         echo_json(result.to_json())
         return
-    # Of five classes or fewer, the best five always hold the right one.
-    for name in ("top1_error", "top5_error") if len(result.scores.label_names) > 5 else ("top1_error",):
+    for name in result.errors_shown:
         low, high = result.intervals[name]
         label = "top-1" if name == "top1_error" else "top-5"
         click.echo(f"{label} error  {getattr(result, name):6.2f} %   (95 % interval {low:.2f} to {high:.2f})")
     skipped = f", {result.skipped} unreadable and skipped" if result.skipped else ""
     click.echo(
         f"{result.images:,} images of {result.scores.dataset} ({result.scores.split}){skipped}; "
-        f"views {result.views}; {', '.join(map(str, result.models))}"
+        f"views {result.views}; {', '.join(result.models)}"
     )
 
 
@@ -169,13 +183,17 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
 @click.argument("model")
 @click.argument("image")
 @click.option("--output", metavar="FILE.png", help="Where to write; IMAGE-explained.png by default.")
-def explain(model: str, image: str, output: str | None) -> None:
+@click.option("--label", help="Explain this class; by default the most probable one.")
+def explain(model: str, image: str, output: str | None, label: str | None) -> None:
     """Show what MODEL looks at in IMAGE: Grad-CAM over its last feature map, as an overlay.
 
-    Example:
+    Prints the picture's file, the class that it explains and that class's probability.
+
+    Examples:
 
     \b
         keras-resnet explain runs/resnet20-digits seven.png
+        keras-resnet explain runs/resnet20-digits seven.png --label 1 --output one.png
     """
     start_tensorflow()
     from pathlib import Path
@@ -183,5 +201,5 @@ def explain(model: str, image: str, output: str | None) -> None:
     from keras_resnet.evaluation.explain import explain as run_explain
 
     target = output or f"{Path(image).stem}-explained.png"
-    run_explain(model, image, target)
-    click.echo(target)
+    found = run_explain(model, image, target, label=label)
+    click.echo(f"{found.output}: {found.label}, {found.probability:.1%}")

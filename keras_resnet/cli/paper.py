@@ -35,14 +35,23 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=int, help="Images per step.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--image-size", type=int, metavar="PIXELS", help="Side of the networks' input.")
-@click.option("--hold-out", type=int, default=0, help="Validate on that many training images (Sec. 4.2).")
+@click.option(
+    "--hold-out",
+    type=int,
+    default=0,
+    help="Take that many training images out and validate on them (Sec. 4.2).",
+)
 @precision_option
 @devices_option
 @click.option("--networks", metavar="A,B,…", help="Only these networks; for figure3: which to draw.")
 @click.option("--model", "models", multiple=True, metavar="MODEL", help="figure7: measure this run or file.")
 @click.option("--workdir", default="runs/paper", show_default=True, metavar="DIR", help="Where runs go.")
 @click.option("--show", is_flag=True, help="Show what is measured; train nothing.")
-@click.option("--output", metavar="FILE", help="Where to draw; by default beside the runs.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="A PNG file to draw to (table1, figure3: SVG); by default beside the runs.",
+)
 @json_option
 def paper(
     name: str | None,
@@ -141,7 +150,7 @@ def _tell(answer: Answer, as_json: bool) -> None:
 
 @command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--output", default="report.html", show_default=True, metavar="FILE", help="Where to write.")
+@click.option("--output", metavar="FILE", help="Where to write; report.html or report.md by default.")
 @click.option(
     "--format",
     "kind",
@@ -149,12 +158,21 @@ def _tell(answer: Answer, as_json: bool) -> None:
     help="By default what the name of --output ends in.",
 )
 @data_dir_option
-@click.option("--evaluate/--no-evaluate", default=True, help="Test runs that have not been tested yet.")
+@click.option(
+    "--evaluate/--no-evaluate",
+    default=True,
+    help="Test runs that have not been tested yet (the default), where their data can be opened.",
+)
 @click.option(
     "--title", default="Residual networks: a report of training runs", show_default=True, help="Of the page."
 )
 def report(
-    runs: tuple[str, ...], output: str, kind: str | None, data_dir: str | None, evaluate: bool, title: str
+    runs: tuple[str, ...],
+    output: str | None,
+    kind: str | None,
+    data_dir: str | None,
+    evaluate: bool,
+    title: str,
 ) -> None:
     """Write one page about training runs: curves, errors beside the paper's, settings, mistakes.
 
@@ -170,5 +188,6 @@ def report(
     """
     from keras_resnet.report.report import write_report
 
+    output = output or ("report.md" if kind == "markdown" else "report.html")
     path = write_report(runs, output, kind=kind, data_dir=data_dir, evaluate=evaluate, title=title)
     click.echo(path)

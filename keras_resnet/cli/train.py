@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
@@ -47,8 +46,18 @@ from keras_resnet.cli.common import (
 @devices_option
 @click.option("--workers", metavar="HOST:PORT,…", help="All workers of a run on several machines.")
 @click.option("--worker-index", type=int, help="This machine's place in --workers, from 0.")
-@click.option("--accumulate", type=int, default=1, help="Pass each batch in that many parts.")
-@click.option("--hold-out", type=int, default=0, help="Validate on that many training images (Sec. 4.2).")
+@click.option(
+    "--accumulate",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Pass each batch in that many parts, to save memory.",
+)
+@click.option(
+    "--hold-out",
+    type=int,
+    default=0,
+    help="Take that many training images out and validate on them (Sec. 4.2).",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, order and augmentation.")
 @click.option("--workdir", metavar="DIR", help="Run folder; runs/NETWORK-DATASET by default.")
 @click.option("--fresh", is_flag=True, help="Start over in a run folder that is not empty.")
@@ -135,7 +144,7 @@ def train(
         initial_weights=weights,
     )
     habits = Habits(checkpoint_minutes, checkpoint_steps, tensorboard=tensorboard, profile=profile)
-    folder = workdir or f"runs/{architecture.name}-{_slug(dataset)}"
+    folder = workdir or f"runs/{architecture.name}-{data.slug}"
     result = run_training(settings, data, folder, strategy=strategy, fresh=fresh, habits=habits)
     if as_json:
         echo_json(result.to_json())
@@ -144,12 +153,6 @@ def train(
             f"validation error {result.val_error:.2f} % (best {result.best_val_error:.2f} %), training error "
             f"{result.train_error:.2f} %, {result.images_per_second:,.0f} images/s; model: {result.model}"
         )
-
-
-def _slug(dataset: str) -> str:
-    """A folder name for a data set: its last path component, in letters, digits and dashes."""
-    last = [part for part in dataset.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    return re.sub(r"[^A-Za-z0-9]+", "-", last[-1] if last else "data").strip("-").lower() or "data"
 
 
 @command()

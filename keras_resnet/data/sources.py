@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from keras_resnet.data import digits, folders
 from keras_resnet.data.slices import split_name, split_range
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.quiet import import_tensorflow
+
+SMALL = 64  # pixels; up to this, images of one size are small pictures, what the networks of Sec. 4.2 are for
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,21 @@ class Dataset:
         shape = self.image_shape
         return shape[0] if shape is not None and shape[0] == shape[1] else None
 
+    @property
+    def is_small(self) -> bool:
+        """Whether its images are small squares of one size, as CIFAR-10's and the digits are."""
+        return self.square_side is not None and self.square_side <= SMALL
+
+    @property
+    def slug(self) -> str:
+        """Its name in those of folders: the last component, in letters, digits and dashes.
+
+        With the others of a TFDS name: imagenette and imagewoof both have a 320px-v2.
+        """
+        parts = [part for part in self.name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        name = "-".join(parts if self.kind == "tfds" else parts[-1:])
+        return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "data"
+
     def images(self, split: str) -> int:
         """Number of images in `split`, which may have a slice: "train[:45000]".
 
@@ -76,8 +94,8 @@ class Dataset:
         if name not in self.splits:
             if name == "train" and set(self.splits) == {"all"}:
                 raise UsageError(
-                    f"{self.name} has class folders but no train/: move them to {self.root}/train, and some "
-                    f"images of each class to {self.root}/val (or train with --hold-out N, which picks N)"
+                    f"{self.name} has class folders but no train/: move them to {self.root}/train, and then "
+                    f"some images of each class to {self.root}/val, or let --hold-out N take N out of train"
                 )
             raise UsageError(f"data set {self.name} has no split {name!r}: it has {', '.join(self.splits)}")
         return split_range(split, self.splits[name])

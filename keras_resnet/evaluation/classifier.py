@@ -56,15 +56,21 @@ def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) ->
 
 
 def keras_classifier(saved: SavedModel, name: str, path: Path | None = None) -> Classifier:
-    """A loaded Keras model as a classifier; a model that ends in logits gets its softmax."""
+    """A loaded Keras model as a classifier."""
     model = saved.model
+    predict = probabilities_of(model, model)
+    return Classifier(name, saved.info, predict, tuple(model.input_shape[1:3]), model, path)
+
+
+def probabilities_of(outputs: Callable[..., Any], model: keras.Model) -> Callable[[Any], Any]:
+    """Images → probabilities by `outputs`: `model` or another form of it; logits get their softmax."""
     needs_softmax = model.layers[-1].activation is keras.activations.linear
 
     def predict(images: Any) -> Any:
-        outputs = tf.cast(model(tf.cast(images, tf.float32), training=False), tf.float32)
-        return tf.nn.softmax(outputs) if needs_softmax else outputs
+        found = tf.cast(outputs(tf.cast(images, tf.float32), training=False), tf.float32)
+        return tf.nn.softmax(found) if needs_softmax else found
 
-    return Classifier(name, saved.info, predict, tuple(model.input_shape[1:3]), model, path)
+    return predict
 
 
 def _exported_classifier(folder: Path, name: str) -> Classifier:

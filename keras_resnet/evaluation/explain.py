@@ -21,7 +21,7 @@ from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import open_classifier
 from keras_resnet.saving import SavedModel
 
-SMALLEST_PICTURE = 256  # pixels; smaller views (CIFAR) are enlarged, or nobody would see anything
+SMALLEST_PICTURE = 256  # pixels; much smaller views (CIFAR) are enlarged to it, or nobody would see anything
 
 # Matplotlib's "inferno" at equal distances: dark to bright, in grey print too.
 _COLORS = np.array(
@@ -127,7 +127,7 @@ def overlay(view: np.ndarray, heatmap: np.ndarray, opacity: float = 0.55) -> np.
 
 
 def enlarged(view: np.ndarray) -> np.ndarray:
-    """A view, its pixels repeated until its shorter side is at least `SMALLEST_PICTURE`."""
+    """A view, its pixels repeated to `SMALLEST_PICTURE` or more where it has less than half of that."""
     times = -(-SMALLEST_PICTURE // min(view.shape[:2])) if min(view.shape[:2]) < SMALLEST_PICTURE // 2 else 1
     return view.repeat(times, axis=0).repeat(times, axis=1)
 

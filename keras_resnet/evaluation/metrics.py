@@ -29,11 +29,6 @@ def label_ranks(probabilities: Floats, labels: Integers) -> Integers:
     return (~(probabilities <= own) | ((probabilities == own) & earlier)).sum(axis=1)
 
 
-def top_k_error(probabilities: Floats, labels: Integers, k: int) -> float:
-    """Percentage of images whose label is not among the `k` best classes."""
-    return percent(int((label_ranks(probabilities, labels) >= k).sum()), len(labels))
-
-
 def percent(part: int, whole: int) -> float:
     """100 · part / whole; NaN for nothing out of nothing."""
     return 100.0 * part / whole if whole else math.nan

@@ -21,7 +21,7 @@ from keras import layers
 
 from keras_resnet.data.imagenet import resize_shorter_side
 from keras_resnet.errors import UserError
-from keras_resnet.evaluation.classifier import Classifier
+from keras_resnet.evaluation.classifier import Classifier, probabilities_of
 from keras_resnet.evaluation.replicas import Replicated
 from keras_resnet.evaluation.running import Rows
 from keras_resnet.layers import InputNormalization
@@ -29,7 +29,7 @@ from keras_resnet.layers import InputNormalization
 MAX_ASPECT = 16  # of an image; longer strips are cut to their middle, for their memory would be without bound
 BUFFER_BYTES = 512 * 2**20  # images that wait for others of their shape
 
-Waiting = list[tuple[list[Any], int, int]]  # ([image at each size], label, index)
+Batch = list[tuple[list[Any], int, int]]  # ([image at each size], label, index)
 
 
 def score_images(
@@ -83,10 +83,10 @@ def step_images(shape: Sequence[int], pixels: int) -> int:
     return max(1, pixels // (2 * shape[0] * shape[1]))
 
 
-def equal_shapes(images: Iterable[Any], done: np.ndarray, pixels: int) -> Iterator[Waiting]:
+def equal_shapes(images: Iterable[Any], done: np.ndarray, pixels: int) -> Iterator[Batch]:
     """Batches of images that have the same shape at every size; the last ones are what was left over."""
     skip = set(done.tolist())
-    waiting: dict[tuple[Any, ...], Waiting] = defaultdict(list)
+    waiting: dict[tuple[Any, ...], Batch] = defaultdict(list)
     held = 0
     for pyramid, label, index in images:
         number = int(index)
@@ -138,7 +138,7 @@ def dense_probabilities(classifier: Classifier) -> Callable[[Any], Any]:
         return _dense_vgg(model)
     if tuple(model.input_shape[1:3]) == (None, None) and not _mean_images(model):
         return classifier.predict
-    return _probabilities(_for_any_size(model), model)
+    return probabilities_of(_for_any_size(model), model)
 
 
 def _mean_images(model: keras.Model) -> bool:
@@ -161,16 +161,6 @@ def _for_any_size(model: keras.Model, until: str | None = None) -> keras.Model:
 
     image = layers.Input((None, None, 3), name="image")
     return keras.models.clone_model(model, input_tensors=image, clone_function=keep)
-
-
-def _probabilities(outputs: Callable[..., Any], model: keras.Model) -> Callable[[Any], Any]:
-    last = model.layers[-1].activation is keras.activations.linear
-
-    def predict(images: Any) -> Any:
-        scores = tf.cast(outputs(tf.cast(images, tf.float32), training=False), tf.float32)
-        return tf.nn.softmax(scores) if last else scores
-
-    return predict
 
 
 def _dense_vgg(model: keras.Model) -> Callable[[Any], Any]:

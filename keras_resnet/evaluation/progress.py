@@ -19,19 +19,19 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, *, show: bool = True) -> Iterator[Progress]:
-    """Show progress over `total` images while the block runs."""
+def progress(title: str, total: int, done: int = 0, *, show: bool = True) -> Iterator[Progress]:
+    """Show progress over `total` images, of which `done` are done already, while the block runs."""
     if not show:
         yield lambda images: None
     elif sys.stderr.isatty():
-        with _bar(title, total) as advance:
+        with _bar(title, total, done) as advance:
             yield advance
     else:
-        yield _lines(title, total)
+        yield _lines(title, total, done)
 
 
 @contextmanager
-def _bar(title: str, total: int) -> Iterator[Progress]:
+def _bar(title: str, total: int, done: int) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -44,13 +44,13 @@ def _bar(title: str, total: int) -> Iterator[Progress]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed())
     with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(title, total=total, completed=done)
         yield lambda images: bar.advance(task, images)
 
 
-def _lines(title: str, total: int) -> Progress:
+def _lines(title: str, total: int, done: int) -> Progress:
     started = last = time.monotonic()
-    done = 0
+    before = done
 
     def advance(images: int) -> None:
         nonlocal done, last
@@ -58,7 +58,7 @@ def _lines(title: str, total: int) -> Progress:
         now = time.monotonic()
         if now - last >= LINE_EVERY:
             last = now
-            rate = done / (now - started)
+            rate = (done - before) / (now - started)
             print(f"{title}: {done}/{total} images, {rate:.1f} images/s", file=sys.stderr, flush=True)
 
     return advance

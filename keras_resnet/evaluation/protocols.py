@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnet.data import digits
 from keras_resnet.data.pipeline import evaluation_batches, evaluation_images
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, validation_split
@@ -94,6 +96,23 @@ def evaluate(
     for partial in filter(None, partials):
         partial.unlink(missing_ok=True)
     return Evaluation.from_scores(scores)
+
+
+def data_of(info: ModelInfo, model: str, named: str | None = None) -> str:
+    """The data set to test `model` on: the one that is named, else the one that it was trained on.
+
+    Digits, the default of all commands, for a model that may know them; stderr says so.
+
+    Raises:
+        UserError: none is named or known, and the model's classes are not those of the digits.
+    """
+    if known := named or info.dataset:
+        return known
+    unknown = f"{model} does not say what data it was trained on"
+    if tuple(info.label_names) != digits.LABEL_NAMES:
+        raise UserError(f"{unknown}: name it with --dataset")
+    print(f"{unknown}: it is taken for a model of digits; --dataset names other data", file=sys.stderr)
+    return "digits"
 
 
 def evaluation_split(dataset: Dataset) -> str:
@@ -244,8 +263,7 @@ class _Run:
             )
             stream = score_batches(batches, classifier.predict, done, images, self.strategy)
         total = -(-self.dataset.images(self.split) // workers)
-        with log.watch(), show_progress(title, total, show=self.progress) as advance:
-            advance(len(done))
+        with log.watch(), show_progress(title, total, len(done), show=self.progress) as advance:
             collect(stream, collected, advance)
         log.check()
         collected.complete(log.names)

@@ -77,8 +77,9 @@ def _name(evaluation: Evaluation) -> str:
 def _summary(evaluation: Evaluation) -> Section:
     scores = evaluation.scores
     numbers = []
-    for name, label in (("top1_error", "top-1 error"), ("top5_error", "top-5 error")):
+    for name in evaluation.errors_shown:
         low, high = evaluation.intervals[name]
+        label = "top-1 error" if name == "top1_error" else "top-5 error"
         note = f"95 % interval {low:.2f} to {high:.2f}"
         numbers.append(KeyNumber(label, f"{getattr(evaluation, name):.2f} %", note))
     numbers.append(KeyNumber("images", f"{evaluation.images:,}", f"{evaluation.skipped} unreadable, skipped"))

@@ -72,6 +72,11 @@ class Evaluation:
         return self.scores.models
 
     @property
+    def errors_shown(self) -> tuple[str, ...]:
+        """The errors worth showing: of five classes or fewer, the best five always hold the right one."""
+        return ("top1_error", "top5_error") if len(self.scores.label_names) > 5 else ("top1_error",)
+
+    @property
     def ece(self) -> float:
         """Expected calibration error, a fraction."""
         return self.calibration.ece

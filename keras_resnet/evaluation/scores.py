@@ -155,5 +155,5 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict, dict[str, np.ndarra
         raise UserError(f"no such file: {path}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} holds no scores; they are written by evaluate --save-scores") from error

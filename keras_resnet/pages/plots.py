@@ -59,7 +59,7 @@ def to_svg(figure: Any) -> str:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "keras-resnet"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
-    return svg[svg.index("<svg") :].replace("DejaVu Sans", "system-ui, sans-serif")
+    return svg[svg.index("<svg") :].replace("'DejaVu Sans'", "system-ui")
 
 
 def save_png(figure: Any, path: str | Path) -> Path:

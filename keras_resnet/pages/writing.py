@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.pages.blocks import Page
@@ -35,7 +36,7 @@ def write_page(page: Page, path: str | os.PathLike[str], kind: str | None = None
             text = render_html(page)
         else:
             files = path.with_name(f"{path.stem}_files")
-            text = render_markdown(page, files, files.name)
+            text = render_markdown(page, files, quote(files.name))
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error

@@ -52,7 +52,7 @@ def list_experiments(workdir: str | Path) -> Answer:
             indented.append(f"{entry.cifar_command} (its question on CIFAR-10)")
         for found in entry.measured:
             rest = f"; the rest: {found.rest}" if found.rest else ""
-            count = f"{found.networks} of {found.of} networks"
+            count = f"{found.runs} of {found.of} runs"
             indented.append(f"measured: {count} on {found.dataset} ({found.conditions}){rest}")
         lines += [f"         {line}" for line in indented]
     return Answer(data, lines=lines)
@@ -86,8 +86,9 @@ def drawn(experiment: Experiment, networks: Sequence[str] | None, path: str | Pa
         UserError: the file cannot be written.
     """
     is_table = experiment.name == "table1"
-    table = table1() if is_table else network_table()
-    svg = standalone(draw(networks or (TABLE1 if is_table else FIGURE3)))
+    names = networks or (TABLE1 if is_table else FIGURE3)
+    table = table1() if is_table else network_table(names)
+    svg = standalone(draw(names))
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

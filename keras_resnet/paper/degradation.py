@@ -18,8 +18,8 @@ MARGIN = 0.5
 class Comparison:
     """The shallowest and the deepest network of a kind at the end of their trainings.
 
-    Errors in percent, means over the seeds; `train` on the augmented training images of the last epoch,
-    `val` on the split that `held_out` names.
+    Errors in percent, means over the seeds that both have; `train` on the augmented training images of
+    the last epoch, `val` on the split that `held_out` names.
     """
 
     shallow: str
@@ -38,7 +38,7 @@ class Comparison:
 
     @property
     def val_gap(self) -> float:
-        """The same of the validation error."""
+        """The same of the error on `held_out`."""
         return self.deep_val - self.shallow_val
 
     @property
@@ -96,6 +96,12 @@ def summary(comparisons: dict[str, Comparison]) -> str:
 
 def _comparison(depths: dict[int, list[RunFolder]]) -> Comparison:
     shallow, deep = depths[min(depths)], depths[max(depths)]
+    common = {run.net.seed for run in shallow} & {run.net.seed for run in deep}
+    if (
+        common
+    ):  # a budget may end after some of the seeds: means over different ones compare seeds, not depths
+        shallow = [run for run in shallow if run.net.seed in common]
+        deep = [run for run in deep if run.net.seed in common]
     return Comparison(
         shallow[0].net.label,
         deep[0].net.label,

@@ -32,10 +32,10 @@ def table1() -> Table:
     return Table(header, rows, "Table 1, computed. Each convolution is followed by batch normalisation.")
 
 
-def network_table() -> Table:
-    """Every network with parameters and multiply-adds, the paper's beside them where it gives any."""
+def network_table(names: Sequence[str]) -> Table:
+    """These networks with parameters and multiply-adds, the paper's beside them where it gives any."""
     rows = []
-    for net in ARCHITECTURES.values():
+    for net in map(get_architecture, names):
         paper = f"{net.paper_multiply_adds / 1e9:.1f}" if net.paper_multiply_adds else ""
         millions = f"{net.multiply_adds() / 1e6:,.0f}"
         rows.append([net.name, str(net.depth), net.shortcut or "", f"{net.parameters():,}", millions, paper])

@@ -84,7 +84,6 @@ class Experiment:
         Raises:
             UsageError: the question cannot be asked of these pictures.
         """
-        nets = (self.cifar if small_pictures else self.imagenet) or self.cifar or self.imagenet
         if small_pictures and not self.cifar:
             raise UsageError(
                 f"{self.name} needs larger pictures than these ({self.title}): name ImageNet or such class "
@@ -95,6 +94,7 @@ class Experiment:
                 f"{self.name} needs small pictures of one size ({self.title}): name CIFAR-10, digits or such "
                 "class folders with --dataset"
             )
+        nets = self.cifar if small_pictures else self.imagenet
         if quick:
             nets = tuple(net for net in nets if net.architecture.depth in QUICK_DEPTHS)
         several = [
@@ -192,6 +192,7 @@ _ALL = (
         "Do shortcuts cure the degradation on ImageNet?",
         "curves",
         imagenet=(*_plain(18, 34), *_resnets(18, 34)),
+        views="10-crop",  # the curves are of one crop; the errors beside them are Table 2's
     ),
     Experiment(
         "figure6",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from keras_resnet.errors import UserError
@@ -33,7 +34,9 @@ class RunFolder:
     def settings(self) -> Mapping[str, Any]:
         """The settings in run.json; what its recipe did not have yet is at its default."""
         settings = self.record["settings"]
-        return settings | {"recipe": recorded(settings["recipe"])}
+        recipe = recorded(settings["recipe"])
+        recipe.pop("summary", None)  # words: runs before and after a correction of them are comparable
+        return settings | {"recipe": recipe}
 
     @property
     def net(self) -> Net:
@@ -67,8 +70,7 @@ class RunFolder:
     @property
     def images_per_second(self) -> float:
         """Median over the epochs."""
-        values = sorted(self.column("images_per_second"))
-        return values[len(values) // 2]
+        return median(self.column("images_per_second"))
 
     def drops(self) -> list[int]:
         """Steps after which the learning rate was divided by 10; none for schedules that glide."""

@@ -60,13 +60,13 @@ def rows(plan: Plan) -> list[Row]:
             tuple(result["top5_error"] for result in results),
             results[0]["images"] if results else 0,
             plan.runs[0].views,
-            _printed(plan.experiment.name, *key),
+            printed_row(plan.experiment.name, *key),
         )
         for key, results in found.items()
     ]
 
 
-def _printed(name: str, network: str, shortcut: str | None) -> Printed | None:
+def printed_row(name: str, network: str, shortcut: str | None) -> Printed | None:
     """The paper's number for it; figures share their networks with the tables on the same data."""
     home = {"figure6": "table6", "figure1": "table6", "figure7": "table6", "figure4": "table2"}
     if name == "table5":  # its single networks stand in other tables
@@ -103,16 +103,17 @@ def ensemble(plan: Plan) -> Ensemble | None:
     best = min(range(len(measured)), key=lambda i: singles[i].top1_error)
     together = combine_scores(files)
     return Ensemble(
-        tuple(_name(run.net) for run in measured),
+        tuple(name_of(run.net) for run in measured),
         together.top1_error,
         together.top5_error,
-        _name(measured[best].net),
+        name_of(measured[best].net),
         singles[best].top1_error,
         min(single.top5_error for single in singles),
     )
 
 
-def _name(net: Net) -> str:
+def name_of(net: Net) -> str:
+    """Its label, with the seed where that is not the first: ResNet-110 (seed 1)."""
     return net.label if net.seed == 0 else f"{net.label} (seed {net.seed})"
 
 

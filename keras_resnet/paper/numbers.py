@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PAPER = "https://arxiv.org/abs/1512.03385"
-
 
 @dataclass(frozen=True)
 class Printed:
@@ -106,10 +104,6 @@ PRINTED: tuple[Printed, ...] = (
     ),
     Printed("table6", "ResNet-1202", "resnet1202", "A", 7.93, parameters="19.4M"),
 )
-
-# What Sec. 4.2 says in words.
-PLAIN_110_ERROR_ABOVE = 60.0  # percent; why Fig. 6 does not display it
-RESNET_1202_TRAINING_ERROR_BELOW = 0.1  # percent
 
 _AKAMASTER = ("akamaster, PyTorch", "https://github.com/akamaster/pytorch_resnet_cifar10", "A")
 _GCR = ("gcr, Torch", "https://github.com/gcr/torch-residual-networks", "A")

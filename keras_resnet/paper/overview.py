@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from keras_resnet.paper.estimates import imagenet_hours
-from keras_resnet.paper.experiments import EXPERIMENTS, QUICK_DEPTHS, Experiment, Net
+from keras_resnet.paper.experiments import EXPERIMENTS, Experiment
 from keras_resnet.paper.folders import read_json
 from keras_resnet.paper.plan import DEFAULT_WORKDIR
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How many of an experiment's networks have been tested in one folder of runs.
+    """How many of an experiment's runs, further seeds among them, have been tested in one folder of runs.
 
     `rest` is the command that measures the others there; None where there are none, or where the runs do
     not tell how they were started.
@@ -22,7 +25,7 @@ class Measured:
 
     dataset: str
     conditions: str
-    networks: int
+    runs: int
     of: int
     rest: str | None = None
 
@@ -55,49 +58,66 @@ class Entry:
 
 def overview(workdir: str | Path = DEFAULT_WORKDIR) -> list[Entry]:
     """Every table and figure with what the runs below `workdir` have measured of it."""
+    commands = {folder: _newest_command(folder) for folder in sorted(Path(workdir).glob("*/*"))}
     return [
-        Entry(
-            experiment, _measured(experiment, Path(workdir)), _command(experiment), _cifar_command(experiment)
-        )
+        Entry(experiment, _measured(experiment, commands), _command(experiment), _cifar_command(experiment))
         for experiment in EXPERIMENTS.values()
     ]
 
 
-def _measured(experiment: Experiment, workdir: Path) -> tuple[Measured, ...]:
+def _measured(experiment: Experiment, commands: Mapping[Path, Sequence[str]]) -> tuple[Measured, ...]:
     found = []
-    for folder in sorted(workdir.glob("*/*")):
-        wanted = _wanted(experiment, folder.name.startswith("quick"))
-        done = max((sum(_is_tested(folder / net.folder) for net in nets), len(nets)) for nets in wanted)
-        if done[0]:
-            rest = _rest(experiment, folder) if done[0] < done[1] else None
-            found.append(Measured(folder.parent.name, folder.name, *done, rest))
+    for folder, command in commands.items():
+        counts = []  # small pictures or large ones: a folder has either
+        if experiment.cifar:
+            counts.append(_tested(experiment, folder, _seeds(command), small=True))
+        if experiment.imagenet:
+            counts.append(_tested(experiment, folder, _seeds(command), small=False))
+        done, of = max(counts, default=(0, 0))
+        if done:
+            rest = _rest(experiment, command) if done < of else None
+            found.append(Measured(folder.parent.name, folder.name, done, of, rest))
     return tuple(found)
 
 
-def _rest(experiment: Experiment, folder: Path) -> str | None:
-    """The command that made the newest run in `folder`, for all networks of `experiment`."""
+def _tested(experiment: Experiment, folder: Path, seeds: int | None, *, small: bool) -> tuple[int, int]:
+    """How many runs in `folder` have been tested by the experiment's own views, and how many it takes."""
+    nets = experiment.nets(small, seeds=seeds, quick=folder.name.startswith("quick"))
+    views = "single" if small else experiment.views
+    return sum((folder / net.folder / f"evaluation-{views}.json").exists() for net in nets), len(nets)
+
+
+def _newest_command(folder: Path) -> list[str]:
+    """The words of the `keras-resnet paper` that made the newest run in `folder`; none if none did."""
     for record in sorted(folder.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        words = str((read_json(record) or {}).get("command", "")).split(" ")
-        names = [i for i, word in enumerate(words) if word in EXPERIMENTS]
-        if words[:2] == ["keras-resnet", "paper"] and names:
-            words[names[0]] = experiment.name
-            for option in ("--networks", "--output"):  # with their values
-                if option in words:
-                    del words[words.index(option) : words.index(option) + 2]
-            return " ".join(word for word in words if word not in ("--show", "--json"))
+        command = str((read_json(record) or {}).get("command", ""))
+        try:
+            words = shlex.split(command)
+        except ValueError:  # an apostrophe in the name of a folder, recorded without quotes
+            words = command.split()
+        if words[:2] == ["keras-resnet", "paper"] and set(words) & set(EXPERIMENTS):
+            return words
+    return []
+
+
+def _seeds(command: Sequence[str]) -> int | None:
+    """From how many seeds the command trains each network; None: from as many as the paper did."""
+    for option, value in pairwise(command):
+        if option == "--seeds" and value.isdecimal():
+            return int(value)
     return None
 
 
-def _wanted(experiment: Experiment, quick: bool) -> list[tuple[Net, ...]]:
-    """The networks for small pictures and those for large ones: a folder has either."""
-    kinds = [experiment.cifar, experiment.imagenet]
-    if quick:
-        kinds = [tuple(net for net in nets if net.architecture.depth in QUICK_DEPTHS) for nets in kinds]
-    return kinds
-
-
-def _is_tested(folder: Path) -> bool:
-    return any(folder.glob("evaluation-*.json"))
+def _rest(experiment: Experiment, command: Sequence[str]) -> str | None:
+    """The command that made a run, for all networks of `experiment`."""
+    if not command:
+        return None
+    words = list(command)
+    words[next(i for i, word in enumerate(words) if word in EXPERIMENTS)] = experiment.name
+    for option in ("--networks", "--output"):  # with their values
+        if option in words:
+            del words[words.index(option) : words.index(option) + 2]
+    return shlex.join(word for word in words if word not in ("--show", "--json"))
 
 
 def _command(experiment: Experiment) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from keras_resnet.paper.experiments import Experiment, Net, Views
 from keras_resnet.recipes import default_recipe
 
 DEFAULT_WORKDIR = "runs/paper"
-SMALL = 64  # pixels; images of one size up to this are what the networks of Sec. 4.2 are for
 # The laptop edition: the paper's recipe for CIFAR, shortened in proportion. Digits are never mirrored.
 QUICK_RECIPE = "cifar-paper"
 QUICK_OVERRIDES: Mapping[str, Any] = {
@@ -99,12 +97,6 @@ class Plan:
         return self.runs[0].folder.parent
 
 
-def is_small(dataset: Dataset) -> bool:
-    """Whether its images are small pictures of one size, as CIFAR-10's and the digits are."""
-    shape = dataset.image_shape
-    return shape is not None and shape[0] == shape[1] and shape[0] <= SMALL
-
-
 def make_plan(
     experiment: Experiment,
     dataset: Dataset,
@@ -133,7 +125,7 @@ def make_plan(
         raise UsageError(
             f"{experiment.name} is drawn from the descriptions of the networks: nothing to train"
         )
-    small = is_small(dataset)
+    small = dataset.is_small
     nets = experiment.nets(small, seeds=seeds, quick=quick)
     if only:
         known = {net.network for net in nets}
@@ -147,7 +139,7 @@ def make_plan(
     for net in nets:
         recipe = conditions.recipe or default_recipe(net.architecture, dataset.kind)
         own = replace(conditions, recipe=recipe)
-        folder = Path(workdir) / slug(conditions.dataset) / own.label / net.folder
+        folder = Path(workdir) / dataset.slug / own.label / net.folder
         runs.append(PlannedRun(net, own, folder, views))
     runs.sort(key=lambda run: (run.net.seed, run.net.architecture.multiply_adds(), run.net.folder))
     return Plan(experiment, conditions, tuple(runs))
@@ -156,10 +148,3 @@ def make_plan(
 def quick_conditions(precision: str = "float32", devices: str = "all") -> Conditions:
     """The laptop edition: digits, the paper's optimiser, 15 epochs with its two drops of the rate."""
     return Conditions("digits", None, QUICK_RECIPE, QUICK_OVERRIDES, None, precision, devices)
-
-
-def slug(dataset: str) -> str:
-    """A folder name for a data set: the last component of its name, in letters, digits and dashes."""
-    parts = [part for part in dataset.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    name = re.sub(r"[^A-Za-z0-9]+", "-", parts[-1] if parts else "data").strip("-").lower()
-    return name or "data"

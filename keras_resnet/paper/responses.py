@@ -20,7 +20,7 @@ from keras_resnet.data.pipeline import evaluation_batches
 from keras_resnet.data.sources import Dataset, open_dataset
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation import evaluation_split
-from keras_resnet.evaluation.protocols import view_of
+from keras_resnet.evaluation.protocols import data_of, view_of
 from keras_resnet.layers import BN_EPSILON, fused_batch_norm
 from keras_resnet.paper.folders import RESPONSES
 from keras_resnet.saving import load_model
@@ -87,21 +87,29 @@ def measure_responses(model: keras.Model, batches: Iterable[Any]) -> Responses:
     return Responses(model.name, tuple(names), tuple(map(float, stds)), images)
 
 
-def run_responses(folder: str | os.PathLike[str], dataset: Dataset, images: int = IMAGES) -> Responses:
-    """Measure a run folder (kept there in responses.json) or a `.keras` file on the first test images.
+def run_responses(
+    model: str | os.PathLike[str], dataset: Dataset, images: int = IMAGES, *, keep: bool = True
+) -> Responses:
+    """Measure a run folder or a `.keras` file on the first test images.
+
+    Args:
+        model: the folder or the file.
+        dataset: opened.
+        images: how many of its images, at most.
+        keep: write what was measured of a run to responses.json in its folder, for its report.
 
     Raises:
         UserError: there is no readable model.
     """
-    saved = load_model(folder)
+    saved = load_model(model)
     split = evaluation_split(dataset)
     batches = evaluation_batches(dataset, split, view_of(saved.info, "single"), batch_size=BATCH)
     pictures = batches.map(lambda x, *_: x).unbatch().take(images).batch(BATCH)
     found = measure_responses(saved.model, pictures)
-    if Path(folder).is_dir():
+    if keep and Path(model).is_dir():
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         data = found.to_json() | {"dataset": dataset.name, "split": split, "date": now}
-        write_atomically(Path(folder) / RESPONSES, json.dumps(data, indent=1).encode())
+        write_atomically(Path(model) / RESPONSES, json.dumps(data, indent=1).encode())
     return found
 
 
@@ -115,8 +123,10 @@ def responses_of(
     """
     found = []
     for model in models:
-        name = dataset or load_model(model).info.dataset or "digits"
-        found.append((model, run_responses(model, open_dataset(name, data_dir=data_dir))))
+        info = load_model(model).info
+        data = open_dataset(data_of(info, model, dataset), data_dir=data_dir)
+        # The report of a run shows its responses beside its errors: on the data that it was trained on.
+        found.append((model, run_responses(model, data, keep=data.name == info.dataset)))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +14,8 @@ from keras_resnet.pages.plots import save_png
 from keras_resnet.paper import degradation, figures
 from keras_resnet.paper.experiments import Experiment
 from keras_resnet.paper.folders import RESPONSES, RunFolder, read_json, read_run
-from keras_resnet.paper.measured import Row, ensemble, mean_std, rows
-from keras_resnet.paper.numbers import printed, printed_for, reproductions
+from keras_resnet.paper.measured import Row, ensemble, mean_std, name_of, printed_row, rows
+from keras_resnet.paper.numbers import printed, reproductions
 from keras_resnet.paper.plan import Plan, PlannedRun
 
 INK_ON_WHITE = "#222222"  # of plots in files
@@ -51,8 +52,9 @@ def collect(plan: Plan) -> dict[str, Any]:
 def unmeasured(experiment: Experiment) -> list[Row]:
     """The rows of an experiment on ImageNet without any measurement: what the paper prints."""
     nets = {(net.network, net.shortcut): net for net in experiment.imagenet}
-    table = "table2" if experiment.name == "figure4" else experiment.name
-    return [Row(net, (), (), 0, experiment.views, printed_for(table, *key)) for key, net in nets.items()]
+    return [
+        Row(net, (), (), 0, experiment.views, printed_row(experiment.name, *key)) for key, net in nets.items()
+    ]
 
 
 def trained(plan: Plan) -> list[RunFolder]:
@@ -162,7 +164,8 @@ def depth_points(
 
     The paper's errors stand beside them on the paper's data only: a plot invites to compare.
     """
-    papers = any(name in dataset.lower() for name in ("cifar", "imagenet"))
+    # The whole last component: neither cifar100 nor imagenette are it; names of TFDS may have a version.
+    papers = re.search(r"(^|/)(cifar-?10|imagenet2012)(:[\d.]+)?/?$", dataset.lower())
     points = []
     for row in found:
         if row.top1:
@@ -174,7 +177,7 @@ def depth_points(
 
 
 def _responses(runs: Sequence[PlannedRun]) -> list[tuple[str, Sequence[float]]]:
-    data = [(run.net.label, read_json(run.folder / RESPONSES)) for run in runs]
+    data = [(name_of(run.net), read_json(run.folder / RESPONSES)) for run in runs]
     return [(label, found["std"]) for label, found in data if found]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from keras_resnet.data.sources import Dataset
 from keras_resnet.evaluation import evaluate
-from keras_resnet.paper.plan import is_small
 from keras_resnet.training.checkpoints import write_atomically
 
 _BULKY = ("confusion", "skipped_files", "label_names")  # all of it can be had again from the scores
@@ -28,7 +27,7 @@ def measure_errors(folder: Path, dataset: Dataset, views: str = "single") -> dic
         dataset,
         views=views,
         save_scores=folder / f"scores-{views}.npz",
-        batch_size=250 if is_small(dataset) else 64,
+        batch_size=250 if dataset.is_small else 64,
     ).to_json()
     found = {name: value for name, value in result.items() if name not in _BULKY}
     found["models"] = [folder.name]

@@ -13,11 +13,11 @@ from keras_resnet.paper import degradation, figures
 from keras_resnet.paper.experiments import Net
 from keras_resnet.paper.folders import RunFolder
 from keras_resnet.paper.measured import Row
-from keras_resnet.paper.numbers import PRINTED, Printed
+from keras_resnet.paper.numbers import Printed, printed_for
 from keras_resnet.paper.results import depth_points, errors_table, sources_table
 from keras_resnet.report.pictures import surest_mistakes
 
-CURVES_PER_PLOT = 7  # there are as many colours
+CURVES_PER_PLOT = 7  # there are as many colours; a group has a plot of plain networks, one of residual ones
 
 
 def summary(runs: Sequence[RunFolder]) -> Section:
@@ -69,6 +69,7 @@ def curves(runs: Sequence[RunFolder]) -> Section:
             f"{first.settings['dataset']}, recipe {first.settings['recipe']['name']}. "
             f"Dashed: training error; bold: {first.held_out} error"
             + ("; dotted lines: the learning rate is divided by 10." if first.drops() else ".")
+            + (f" The first {len(shown)} of {len(group)} runs." if len(shown) < len(group) else "")
         )
         blocks.append(Plot([to_svg(figure) for figure in figures.panels(shown)], caption, f"curves-{number}"))
     return Section("Curves", blocks)
@@ -85,17 +86,20 @@ def _equal_conditions(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
 
 
 def against_paper(runs: Sequence[RunFolder]) -> Section | None:
-    """Test errors beside the paper's and others', a table for each data set and kind of views."""
+    """Test errors beside the paper's and others', a table for all runs under equal conditions and each kind
+    of views."""
     blocks: list[Block] = []
-    for dataset in dict.fromkeys(str(run.settings["dataset"]) for run in runs):
+    for group in _equal_conditions(runs):  # runs under other conditions are no further seeds
+        dataset = str(group[0].settings["dataset"])
         for views in ("single", "10-crop", "multi-scale"):
-            rows = _rows([run for run in runs if run.settings["dataset"] == dataset], views)
+            rows = _rows(group, views)
             if not rows:
                 continue
             table = errors_table(rows, dataset)
-            steps = sorted({round(run.column("step")[-1]) for run in runs if run.finished})
+            steps = sorted({round(run.column("step")[-1]) for run in group if views in run.evaluations})
             caption = (
-                f"Measured on {rows[0].images:,} test images ({views} view) after {_range(steps)} steps. "
+                f"Recipe {group[0].settings['recipe']['name']}, {_range(steps)} steps; measured on "
+                f"{rows[0].images:,} test images ({views} view). "
                 "The paper's numbers are for CIFAR-10 (64,000 steps of 128) or ImageNet (600,000 of 256): "
                 "other data or shorter trainings are no reproduction."
             )
@@ -106,12 +110,16 @@ def against_paper(runs: Sequence[RunFolder]) -> Section | None:
     return Section("Beside the paper", blocks) if blocks else None
 
 
+# Where the paper prints errors by these views.
+_TABLES = {"single": ("table6",), "10-crop": ("table3", "table2"), "multi-scale": ("table4",)}
+
+
 def _rows(runs: Sequence[RunFolder], views: str) -> list[Row]:
-    found: dict[tuple[str, str | None], list[RunFolder]] = {}
+    found: dict[tuple[str, str | None, str | None], list[RunFolder]] = {}
     for run in runs:
         if views in run.evaluations:
-            found.setdefault((run.net.network, run.net.shortcut), []).append(run)
-    table = {"single": "table6", "10-crop": "table3", "multi-scale": "table4"}[views]
+            key = (run.net.network, run.net.shortcut, run.settings.get("downsample"))
+            found.setdefault(key, []).append(run)
     rows = [
         Row(
             Net(network, group[0].net.shortcut),
@@ -119,19 +127,16 @@ def _rows(runs: Sequence[RunFolder], views: str) -> list[Row]:
             tuple(run.evaluations[views]["top5_error"] for run in group),
             group[0].evaluations[views]["images"],
             views,
-            _printed(table, network, shortcut),
+            _printed(views, network, shortcut),
         )
-        for (network, shortcut), group in found.items()
+        for (network, shortcut, _), group in found.items()
     ]
     return sorted(rows, key=lambda row: (row.net.shortcut or "", row.net.architecture.depth))
 
 
-def _printed(table: str, network: str, shortcut: str | None) -> Printed | None:
-    tables = (table, "table2") if table == "table3" else (table,)
-    rows = (
-        row for row in PRINTED if row.table in tables and (row.network, row.shortcut) == (network, shortcut)
-    )
-    return next(rows, None)
+def _printed(views: str, network: str, shortcut: str | None) -> Printed | None:
+    found = (printed_for(table, network, shortcut) for table in _TABLES[views])
+    return next(filter(None, found), None)
 
 
 def responses(runs: Sequence[RunFolder]) -> Section | None:

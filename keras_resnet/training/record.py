@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +57,7 @@ class RunRecord:
         self.data |= {
             "status": status,
             "updated": _now(),
-            "command": " ".join(sys.argv),
+            "command": shlex.join(sys.argv),
             "hardware": hardware(self._strategy),
             "versions": {
                 "python": platform.python_version(),

@@ -8,13 +8,10 @@ from typing import Any
 
 from keras_resnet.architectures import Architecture
 from keras_resnet.data import views
-from keras_resnet.data.sources import Dataset
+from keras_resnet.data.sources import SMALL, Dataset
 from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.recipes import Precision, Recipe, default_recipe, get_recipe, recorded
-
-# Whole images of one size up to this are shifted in a zero border, not cut out of a larger picture.
-SMALL = 64
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,8 @@ def make_settings(
 
 
 def _natural_size(architecture: Architecture, dataset: Dataset) -> int:
-    shape = dataset.image_shape
-    if shape is not None and shape[0] == shape[1] and shape[0] <= SMALL:
-        return max(shape[0], architecture.minimum_image_size)
+    if dataset.is_small and dataset.square_side:
+        return max(dataset.square_side, architecture.minimum_image_size)
     return architecture.default_image_size
 
 

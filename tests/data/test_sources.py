@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 
 import corpus
 import numpy as np
@@ -81,6 +82,19 @@ def test_a_folder_of_classes_alone_is_one_split(tmp_path):
     assert dataset.splits == {"all": 2}
     with pytest.raises(UserError, match="nothing to validate on"):
         validation_split(dataset)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "slug"),
+    [
+        ("a/b/cifar10", "folder", "cifar10"),
+        ("../My photos/", "folder", "my-photos"),
+        ("cifar10:3.0.2", "tfds", "cifar10-3-0-2"),
+        ("imagenette/320px-v2", "tfds", "imagenette-320px-v2"),
+    ],
+)
+def test_names_of_data_sets_in_those_of_folders(name, kind, slug):
+    assert replace(open_dataset("digits"), name=name, kind=kind).slug == slug
 
 
 def test_images_of_differing_sizes_have_no_common_shape(tmp_path):

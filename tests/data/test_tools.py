@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from keras_resnet.cli import main
+from keras_resnet.data import inspect as inspect_module
 from keras_resnet.data.inspect import SHEET_COLUMNS, contact_sheet, inspect
 from keras_resnet.data.packing import pack
 from keras_resnet.data.pipeline import evaluation_batches
@@ -57,6 +62,33 @@ def test_contact_sheet_shows_what_a_recipe_adds(tmp_path):
     plain = contact_sheet(DIGITS, view, tmp_path / "plain.png")
     augmented = contact_sheet(DIGITS, view, tmp_path / "augmented.png", recipe=recipe)
     assert plain.read_bytes() != augmented.read_bytes()
+
+
+def test_a_split_of_broken_files_only_is_told_too(photos):
+    for path in photos.listings["test"].paths:
+        Path(path).write_bytes(b"not an image")
+    result = CliRunner().invoke(main, ["data", "inspect", photos.name])
+    assert result.exit_code == 0, result.output
+    assert "test: 4 images; of 4 looked at: none is readable\n  unreadable: " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("data", "recipe", "name"),
+    [("digits", "digits", "pad-crop"), ("photos", "imagenet-paper", "scale-jitter")],
+)
+def test_the_sheet_shows_what_training_shows(data, recipe, name, photos, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        inspect_module,
+        "inspect",
+        lambda dataset: {"name": "", "kind": "", "classes": 0, "splits": {}, "label_names": []},
+    )
+    monkeypatch.setattr(inspect_module, "contact_sheet", lambda *a, recipe: shown.append((a[1], recipe.name)))
+    dataset = "digits" if data == "digits" else photos.name
+    result = CliRunner().invoke(main, ["data", "inspect", dataset, "--sheet", str(tmp_path / "sheet.png")])
+    assert result.exit_code == 0, result.output
+    [(view, of)] = shown
+    assert (of, view.name, view.flip) == (recipe, name, data != "digits")  # a mirrored 2 is no digit
 
 
 def test_samples_are_the_images_themselves(tmp_path):

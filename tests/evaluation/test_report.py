@@ -110,6 +110,18 @@ def test_many_classes_and_perfect_models_have_reports_too(tmp_path):
     assert "taken for</th>" in text.read_text()
 
 
+def test_of_few_classes_no_top5_error_is_shown(scores, tmp_path):
+    """Of five classes or fewer, the best five always hold the right one."""
+    few = replace(
+        scores,
+        label_names=tuple("01234"),
+        labels=scores.labels % 5,
+        probabilities=scores.probabilities[:, :5],
+    )
+    assert "top-5" in write_report(Evaluation.from_scores(scores), tmp_path / "many.html").read_text()
+    assert "top-5" not in write_report(Evaluation.from_scores(few), tmp_path / "few.html").read_text()
+
+
 def test_the_reliability_diagram_shows_the_numbers(scores):
     calibration = Evaluation.from_scores(scores).calibration
     svg = ElementTree.fromstring(charts.reliability_diagram(calibration))

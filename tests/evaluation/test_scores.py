@@ -77,6 +77,14 @@ def test_all_numbers_of_an_evaluation():
     assert (document["skipped"], document["skipped_files"]) == (1, ["broken.jpg"])
 
 
+def test_files_that_hold_no_scores_are_told(tmp_path):
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "empty.npz").touch()
+    for name in ("array.npy", "empty.npz"):
+        with pytest.raises(UserError, match=f"{name} holds no scores"):
+            combine_scores([tmp_path / name])
+
+
 def test_few_classes_and_absent_classes_are_valid_json():
     scores = some_scores(5, classes=3)
     scores = replace(scores, labels=np.minimum(scores.labels, 1))

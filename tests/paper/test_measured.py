@@ -13,8 +13,7 @@ from keras_resnet.paper import degradation, results
 from keras_resnet.paper.experiments import get_experiment
 from keras_resnet.paper.folders import find_runs, read_run
 from keras_resnet.paper.measured import ensemble, mean_std, rows
-from keras_resnet.paper.overview import overview
-from keras_resnet.paper.plan import Conditions, make_plan, quick_conditions
+from keras_resnet.paper.plan import Conditions, make_plan
 
 
 def test_a_run_folder_tells_its_curves_and_drops(tmp_path):
@@ -22,7 +21,7 @@ def test_a_run_folder_tells_its_curves_and_drops(tmp_path):
     assert run.net.label == "plain-56"
     assert (run.final_training_error, run.final_validation_error) == (23.0, 25.0)
     assert run.drops() == [40, 60]
-    assert run.images_per_second == 105.0
+    assert run.images_per_second == 104.5  # of 101 to 108
     assert run.evaluations["single"]["top1_error"] == 25.0
 
 
@@ -92,6 +91,18 @@ def test_seeds_are_averaged(tmp_path):
     )
 
 
+def test_means_are_over_the_seeds_that_both_have(tmp_path):
+    """A budget may end when the shallow network is trained from two seeds and the deep one from one."""
+    errors = {("plain20", 0): 2.0, ("plain20", 1): 10.0, ("plain56", 0): 6.0}
+    runs = [
+        read_run(write_run(tmp_path / f"{name}-{seed}", name, final_train=error, seed=seed))
+        for (name, seed), error in errors.items()
+    ]
+    found = degradation.compare(runs)["plain"]
+    assert (found.shallow_train, found.deep_train, found.seeds) == (2.0, 6.0, 1)
+    assert "plain-56 trains worse than plain-20: training error" in found.sentence()
+
+
 def test_shortcut_options_are_not_mixed(tmp_path):
     errors = {("resnet20", "A"): 2.0, ("resnet20", "B"): 9.0, ("resnet56", "A"): 1.0}
     runs = [
@@ -119,6 +130,26 @@ def test_other_conditions_are_no_comparison(tmp_path):
     ]
     with pytest.raises(UserError, match="differ in recipe"):
         degradation.compare(runs)
+
+
+def test_another_summary_is_no_other_condition(tmp_path):
+    """A recipe's summary is words: correcting them between two runs changes no training."""
+    folders = [write_run(tmp_path / name, name) for name in ("plain20", "plain56")]
+    record = json.loads((folders[1] / "run.json").read_text())
+    record["settings"]["recipe"]["summary"] = "the same, said better"
+    (folders[1] / "run.json").write_text(json.dumps(record))
+    assert list(degradation.compare([read_run(folder) for folder in folders])) == ["plain"]
+
+
+def test_responses_of_several_seeds_are_told_apart(tmp_path):
+    plan = make_plan(
+        get_experiment("figure7"), open_dataset("digits"), Conditions("digits"), workdir=tmp_path, seeds=2
+    )
+    for run in plan.runs:
+        if run.net.network == "plain20":
+            write_run(run.folder, "plain20", seed=run.net.seed, responses=True)
+    table = results.tables(plan)[1]
+    assert [row[0] for row in table.rows] == ["plain-20", "plain-20 (seed 1)"]
 
 
 @pytest.fixture
@@ -168,6 +199,9 @@ def test_the_papers_errors_are_plotted_on_the_papers_data_only(table6):
     ]
     assert [point[4] for point in results.depth_points(found, "digits")] == [None, None]
     assert [point[4] for point in results.depth_points(found, "data/cifar10")] == [8.75, 7.51]
+    assert [point[4] for point in results.depth_points(found, "cifar10:3.0.2")] == [8.75, 7.51]
+    for other in ("cifar100", "data/cifar10-jpeg", "imagenette/320px-v2"):
+        assert [point[4] for point in results.depth_points(found, other)] == [None, None]
     assert results.depth_points(found[:1], "cifar10") == []
 
 
@@ -191,38 +225,6 @@ def test_an_ensemble_averages_probabilities(tmp_path):
     assert len(found.members) == 2
 
 
-def test_the_list_counts_what_is_measured(tmp_path):
-    plan = make_plan(
-        get_experiment("figure6"), open_dataset("digits"), quick_conditions(), workdir=tmp_path, quick=True
-    )
-    for run in plan.runs[:3]:
-        write_run(run.folder, run.net.network)
-    found = {entry.experiment.name: entry for entry in overview(tmp_path)}
-    assert [(m.dataset, m.conditions, m.networks, m.of) for m in found["figure6"].measured] == [
-        ("digits", "quick", 3, 4)
-    ]
-    assert [(m.networks, m.of) for m in found["figure1"].measured] == [(2, 2)]
-    assert found["table2"].measured == ()
-    assert found["table3"].cifar_command == "keras-resnet paper table3 --dataset cifar10 --budget 2h"
-    assert found["table2"].cifar_command is None
-    assert found["table2"].to_json()["gpu_hours"] > 10
-    assert found["table6"].to_json()["needs"] == "CIFAR-10"
-
-
-def test_the_list_names_the_command_for_the_rest(tmp_path):
-    folder = write_run(tmp_path / "cifar10" / "cifar-fast" / "plain20-seed0", "plain20")
-    record = json.loads((folder / "run.json").read_text())
-
-    def rest(command):
-        (folder / "run.json").write_text(json.dumps(record | {"command": command}))
-        found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}
-        return found["figure1"][0].rest
-
-    wanted = "keras-resnet paper figure1 --dataset cifar10 --recipe cifar-fast --budget 2h"
-    assert rest(wanted.replace("figure1", "figure6") + " --networks plain20 --json") == wanted
-    assert rest("keras-resnet train --depth 20") is None
-
-
 def test_curves_are_drawn_in_the_papers_style(tmp_path):
     plots = pytest.importorskip("keras_resnet.pages.plots")
     pytest.importorskip("matplotlib")
@@ -240,6 +242,7 @@ def test_curves_are_drawn_in_the_papers_style(tmp_path):
     assert [line.get_xdata()[0] for line in drops] == [40, 60]
     svg = plots.to_svg(figure)
     assert svg.startswith("<svg")
+    assert "font-family: system-ui, " in svg
     assert plots.INK in svg
 
 

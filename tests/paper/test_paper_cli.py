@@ -41,7 +41,9 @@ def test_table1_and_figure3_are_drawn(tmp_path):
     found = json.loads(call("paper", "table1", "--output", tmp_path / "t.svg", "--json").stdout)
     assert found["rows"][-2]["50-layer"] == "3.86×10⁹"
     assert found["rows"][-1]["50-layer"] == "3.8×10⁹"
-    call("paper", "figure3", "--networks", "plain20,resnet20", "--output", tmp_path / "f.svg")
+    arguments = ("figure3", "--networks", "plain20,resnet20", "--output", tmp_path / "f.svg", "--json")
+    drawn = json.loads(call("paper", *arguments).stdout)
+    assert [row["network"] for row in drawn["rows"]] == ["plain20", "resnet20"]
     svg = (tmp_path / "f.svg").read_text()
     assert svg.count("3×3 conv") == 2 * 19
     assert svg.count("<path") == 9  # shortcuts, of the residual network alone
@@ -94,6 +96,22 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, words, tmp_path, cap
 def test_report_of_nothing_is_exit_code_1(tmp_path):
     result = call("report", tmp_path, "--output", tmp_path / "r.html", code=1)
     assert "no run folder at or below" in result.stderr
+
+
+def test_the_help_says_what_kind_of_file_is_drawn():
+    """`--output figure6.svg` would be a PNG file of that name."""
+    assert "A PNG file to draw to (table1, figure3: SVG)" in " ".join(call("paper", "--help").stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"), [((), "report.html"), (("--format", "markdown"), "report.md")]
+)
+def test_a_report_is_named_after_its_format(arguments, name, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    run = write_run(tmp_path / "run")
+    assert call("report", run, "--no-evaluate", *arguments).stdout == f"{name}\n"
+    assert (tmp_path / name).read_text().startswith("# " if name == "report.md" else "<!doctype html>")
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,12 @@ def test_questions_that_cannot_be_asked_of_these_pictures():
         get_experiment("table7")
 
 
+def test_figure4_is_tested_as_its_table_is():
+    """Table 2 prints the errors of the same four networks, by ten crops."""
+    table, figure = get_experiment("table2"), get_experiment("figure4")
+    assert (figure.imagenet, figure.views) == (table.imagenet, table.views)
+
+
 def test_labels_are_the_papers():
     assert Net("resnet34", "B").label == "ResNet-34 B"
     assert Net("resnet50", "B").label == "ResNet-50"

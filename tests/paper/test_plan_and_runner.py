@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.paper import runner
 from keras_resnet.paper.experiments import get_experiment
-from keras_resnet.paper.plan import Conditions, PlannedRun, make_plan, quick_conditions, slug
+from keras_resnet.paper.plan import Conditions, PlannedRun, make_plan, quick_conditions
 from keras_resnet.paper.runner import run_plan, seconds_of
 from keras_resnet.training.interrupts import Interrupted
 
@@ -91,9 +92,12 @@ def test_budgets_that_are_none(text):
         seconds_of(text)
 
 
-@pytest.mark.parametrize(("spec", "name"), [("a/b/cifar10", "cifar10"), ("imagenette/320px-v2", "320px-v2")])
-def test_slugs(spec, name):
-    assert slug(spec) == name
+def test_data_sets_of_tfds_with_the_same_configs_do_not_share_folders(tmp_path):
+    def folder(name):
+        data = replace(open_dataset("digits"), name=name, kind="tfds", image_shape=None)
+        return make_plan(get_experiment("table2"), data, Conditions(name), workdir=tmp_path).folder
+
+    assert folder("imagenette/320px-v2") != folder("imagewoof/320px-v2")
 
 
 # What stands in for a training: it notes that it began, waits, and writes the result.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from saved_networks import random_model, tiny
 
 from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_EPSILON
-from keras_resnet.paper.responses import measure_responses
+from keras_resnet.paper.responses import measure_responses, responses_of
+from keras_resnet.saving import ModelInfo, save_model
 from keras_resnet.weights.state import get_state, set_state
 
 
@@ -49,6 +53,30 @@ def test_only_3x3_layers_of_bottlenecks(images):
     model = random_model(tiny("resnet50", blocks=1), input_shape=(32, 32, 3))
     found = measure_responses(model, [np.repeat(np.repeat(images, 2, 1), 2, 2)])
     assert found.layers == tuple(f"conv{stage}_block1_conv2" for stage in (2, 3, 4, 5))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder of a narrow network for three classes, trained on digits, as its description says."""
+    architecture = tiny("resnet20", blocks=1)
+    info = ModelInfo(architecture, ("cat", "dog", "émeu"), 16, 16, dataset="digits")
+    save_model(random_model(architecture, input_shape=(16, 16, 3)), info, tmp_path / "run" / "model.keras")
+    return tmp_path / "run"
+
+
+def test_only_responses_on_a_runs_own_data_are_kept_in_its_folder(run, tmp_path):
+    """A report shows them beside the run's errors, without a word on other data."""
+    for name in ("a", "b"):
+        (tmp_path / "others" / "test" / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (16, 16), (100 * i, 50, 20)).save(
+                tmp_path / "others" / "test" / name / f"{i}.png"
+            )
+    [(_, found)] = responses_of([str(run)], str(tmp_path / "others"))
+    assert (found.images, len(found.stds)) == (4, 7)
+    assert not (run / "responses.json").exists()
+    responses_of([str(run)])
+    assert json.loads((run / "responses.json").read_text())["dataset"] == "digits"
 
 
 def test_networks_without_such_layers_are_refused(images):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 from run_folders import write_run
 
 from keras_resnet.errors import UserError
 from keras_resnet.pages.blocks import Gallery, Page, Paragraph, Picture, Section, Table, is_number
 from keras_resnet.pages.html import render_html
 from keras_resnet.pages.markdown import render_markdown
-from keras_resnet.report.report import write_report
+from keras_resnet.paper.folders import read_run
+from keras_resnet.report.measuring import measure
+from keras_resnet.report.pictures import surest_mistakes
+from keras_resnet.report.report import build_page, write_report
 
 pytest.importorskip("matplotlib")
 
@@ -113,6 +119,20 @@ def test_runs_that_cannot_be_compared_are_reported_without_a_verdict(tmp_path):
     assert "learning rate" in text
 
 
+def test_runs_under_other_conditions_are_no_further_seeds(tmp_path):
+    """Two recipes, one network: two tables, each with its own recipe and steps, and no mean of both."""
+    folders = [
+        write_run(tmp_path / name, final_val=error, learning_rate=rate)
+        for name, error, rate in (("a", 4.0, 0.1), ("b", 8.0, 0.01))
+    ]
+    lines = (folders[1] / "history.csv").read_text().splitlines()
+    (folders[1] / "history.csv").write_text("\n".join(lines[:-1]) + "\n")
+    text = checked(write_report(folders, tmp_path / "report.html", evaluate=False).read_text())
+    assert "±" not in text.replace("6.61 ± 0.16", "")
+    assert "Recipe cifar-paper, 80 steps; measured on 100 test images" in text
+    assert "Recipe cifar-paper, 70 steps; measured on 100 test images" in text
+
+
 def test_runs_whose_data_are_gone_are_reported_as_they_are(tmp_path, capfd):
     folder = write_run(tmp_path / "a", tested=False, dataset=str(tmp_path / "gone"))
     text = checked(write_report([folder], tmp_path / "report.html").read_text())
@@ -127,6 +147,53 @@ def test_markdown_has_its_images_beside_it(runs, tmp_path):
     images = re.findall(r"\]\(([^)]+)\)", text)
     assert len(images) > 3
     assert all((tmp_path / image).stat().st_size > 100 for image in images)
+
+
+def test_markdown_links_survive_blanks_in_the_files_name(runs, tmp_path):
+    text = write_report([runs], tmp_path / "my report.md", evaluate=False).read_text()
+    images = re.findall(r"\]\(([^) ]+)\)", text)
+    assert len(images) > 3
+    assert all((tmp_path / unquote(image)).exists() for image in images)
+
+
+def test_curves_that_are_left_out_are_told(tmp_path):
+    folders = [write_run(tmp_path / str(seed), seed=seed, tested=False) for seed in range(15)]
+    shown = [build_page([read_run(folder) for folder in folders[:count]], "") for count in (14, 15)]
+    captions = [page.sections[1].blocks[0].caption for page in shown]
+    assert "runs" not in captions[0]
+    assert captions[1].endswith(" The first 14 of 15 runs.")
+
+
+def test_held_out_images_are_held_out_again(tmp_path, monkeypatch):
+    """Of a run with --hold-out: its data without a test split cannot be tested otherwise."""
+    tested = []
+    monkeypatch.setattr(
+        "keras_resnet.paper.testing.measure_errors", lambda path, data: tested.append(data.held_out)
+    )
+    monkeypatch.setattr(
+        "keras_resnet.paper.responses.run_responses", lambda path, data: tested.append(data.held_out)
+    )
+    measure([read_run(write_run(tmp_path / "a", tested=False, hold_out=100, dataset=pictures(tmp_path)))])
+    assert tested == [100, 100]
+    monkeypatch.setattr(
+        "keras_resnet.evaluation.mistakes.gallery", lambda scores, data, count: tested.append(data.held_out)
+    )
+    run = write_run(tmp_path / "b", hold_out=100)
+    monkeypatch.setattr(
+        "keras_resnet.evaluation.load_scores", lambda path: SimpleNamespace(dataset=pictures(tmp_path))
+    )
+    surest_mistakes(read_run(run))
+    assert tested == [100, 100, 100]
+
+
+def pictures(root):
+    """Two classes of 60 pictures to train on, and nothing to validate on."""
+    for label, name in enumerate(("black", "white")):
+        folder = root / "pictures" / "train" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(60):
+            Image.new("L", (8, 8), 255 * label).save(folder / f"{i}.png")
+    return str(root / "pictures")
 
 
 def test_no_run_folder_is_one_clear_error(tmp_path):

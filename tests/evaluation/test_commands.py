@@ -1,0 +1,77 @@
+"""`keras-resnet evaluate` and `explain` as typed: on which data, what is said and written."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from keras_resnet.cli import main
+from keras_resnet.errors import UserError
+from keras_resnet.evaluation.protocols import data_of
+from keras_resnet.saving import save_model
+
+
+def call(*arguments: object, code: int = 0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_a_model_is_tested_on_what_is_named_or_on_what_it_was_trained_on(resnet20, capsys):
+    info = replace(resnet20.info, dataset="cifar10")
+    assert [data_of(info, "a.keras"), data_of(info, "a.keras", "photos")] == ["cifar10", "photos"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_model_that_does_not_know_its_data_is_not_tested_on_digits_without_a_word(resnet20, capsys):
+    assert data_of(resnet20.info, "a.keras") == "digits"  # it has their classes, or none that are described
+    assert capsys.readouterr().err == (
+        "a.keras does not say what data it was trained on: it is taken for a model of digits; --dataset "
+        "names other data\n"
+    )
+    cifar = replace(resnet20.info, label_names=("airplane", *"bcdefghi", "truck"))
+    with pytest.raises(UserError, match=r"a\.keras does not say what data it was trained on: name it with"):
+        data_of(cifar, "a.keras")
+
+
+def test_the_sheet_of_mistakes_is_an_option(run_folder, tmp_path):
+    arguments = ("--dataset", "digits", "--split", "test[:20]", "--mistakes", tmp_path / "m.png", "--json")
+    result = call("evaluate", run_folder, *arguments)
+    assert f"mistakes: {tmp_path / 'm.png'}" in result.stderr
+    rows = -(-round(json.loads(result.stdout)["top1_error"] * 20 / 100) // 6)
+    with Image.open(tmp_path / "m.png") as sheet:
+        assert sheet.height == rows * (144 + 34 + 8) + 8
+
+
+def test_explain_says_what_it_explains(run_folder, tmp_path):
+    Image.new("RGB", (32, 32), (200, 90, 30)).save(tmp_path / "a.png")
+    output = tmp_path / "b.png"
+    shown = call("explain", run_folder, tmp_path / "a.png", "--output", output, "--label", "7").stdout
+    assert re.fullmatch(rf"{re.escape(str(output))}: 7, \d+\.\d%\n", shown)
+    assert output.stat().st_size > 1000
+
+
+@pytest.fixture
+def black_and_white(tmp_path):
+    """Two classes of 8×8 pictures, all of them to train on."""
+    for label, name in enumerate(("black", "white")):
+        folder = tmp_path / "pictures" / "train" / name
+        folder.mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (8, 8), (255 * label,) * 3).save(folder / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+def test_a_run_can_be_tested_on_what_it_held_out(network, black_and_white, tmp_path):
+    saved = network("resnet20", ("black", "white"), 8)
+    info = replace(saved.info, dataset=str(black_and_white))
+    model = save_model(saved.model, info, tmp_path / "model.keras")
+    assert "hold out part of train" in call("evaluate", model, code=1).stderr
+    found = json.loads(call("evaluate", model, "--hold-out", 4, "--json").stdout)
+    assert (found["images"], found["split"]) == (4, "val")
+    assert [sum(row) for row in found["confusion"]] == [2, 2]
