@@ -56,9 +56,16 @@ def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) ->
 
 
 def keras_classifier(saved: SavedModel, name: str, path: Path | None = None) -> Classifier:
-    """A loaded Keras model as a classifier; a model that ends in logits gets its softmax."""
+    """A loaded Keras model as a classifier; a model that ends in logits gets its softmax.
+
+    Raises:
+        UserError: it has no classifier at its end.
+    """
     model = saved.model
-    needs_softmax = model.layers[-1].activation is keras.activations.linear
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Dense):
+        raise UserError(f"{name} has no classifier: it ends in {last.name}")
+    needs_softmax = last.activation is keras.activations.linear
 
     def predict(images: Any) -> Any:
         outputs = tf.cast(model(tf.cast(images, tf.float32), training=False), tf.float32)

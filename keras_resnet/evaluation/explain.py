@@ -7,6 +7,7 @@ the map weighted by the classifier's own weights shows where a class gets its sc
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,17 +88,26 @@ def grad_cam(saved: SavedModel, image: np.ndarray, label: int | None = None) -> 
         [h, w] float32 in 0…1, of the size of the last feature map (7 × 7 for 224 × 224 pixels): its
         channels weighted by the mean gradient of the class's logit, negative sums cut off.
     """
-    maps, logits_of = _last_map_and_logits(saved.model)
-    with tf.GradientTape() as tape:
-        images = tf.constant(image[None], tf.float32)
-        tape.watch(images)  # so that the map is recorded even where no weight is trainable
-        feature_map, before_classifier = maps(images, training=False)
-        logits = logits_of(before_classifier)[0]
-        score = logits[tf.argmax(logits) if label is None else label]
-    gradient = tf.cast(tape.gradient(score, feature_map), tf.float32)[0]
-    weights = tf.reduce_mean(gradient, axis=(0, 1))
-    heat = tf.nn.relu(tf.reduce_sum(tf.cast(feature_map, tf.float32)[0] * weights, axis=-1)).numpy()
-    return heat / heat.max() if heat.max() > 0 else heat
+    return heatmaps_of(saved.model)(image, label)
+
+
+def heatmaps_of(model: keras.Model) -> Callable[..., np.ndarray]:
+    """`grad_cam` of one network for many images: (image, label=None) → heat map."""
+    maps, logits_of = _last_map_and_logits(model)
+
+    def heatmap(image: np.ndarray, label: int | None = None) -> np.ndarray:
+        with tf.GradientTape() as tape:
+            images = tf.constant(image[None], tf.float32)
+            tape.watch(images)  # so that the map is recorded even where no weight is trainable
+            feature_map, before_classifier = maps(images, training=False)
+            logits = logits_of(before_classifier)[0]
+            score = logits[tf.argmax(logits) if label is None else label]
+        gradient = tf.cast(tape.gradient(score, feature_map), tf.float32)[0]
+        weights = tf.reduce_mean(gradient, axis=(0, 1))
+        heat = tf.nn.relu(tf.reduce_sum(tf.cast(feature_map, tf.float32)[0] * weights, axis=-1)).numpy()
+        return heat / heat.max() if heat.max() > 0 else heat
+
+    return heatmap
 
 
 def _last_map_and_logits(model: keras.Model) -> tuple[keras.Model, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -174,7 +175,7 @@ def _write(
     return _module(format).read(path)
 
 
-def default_name(model_path: str) -> str:
+def default_name(model_path: str | os.PathLike[str]) -> str:
     """Name of the run folder, or of the file without its ending; `run` for `run/model.keras`."""
     path = Path(model_path).resolve()
     if path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif"})
 PHOTO_CROPS = 8  # of each of scikit-learn's two photos, where no images are given
 
 
-def image_files(paths: Sequence[str]) -> list[str]:
+def image_files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     """Files as they are, and for a folder all images below it, by name.
 
     Raises:
@@ -25,7 +26,7 @@ def image_files(paths: Sequence[str]) -> list[str]:
     files: list[str] = []
     for path in paths:
         if not Path(path).is_dir():
-            files.append(path)
+            files.append(os.fspath(path))
             continue
         found = sorted(p for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from keras_resnet.saving import ModelInfo
 MODULES = {".onnx": "onnx", ".tflite": "litert"}
 
 
-def is_converted(path: str) -> bool:
+def is_converted(path: str | os.PathLike[str]) -> bool:
     """Whether the path names an ONNX or LiteRT file."""
     return Path(path).suffix in MODULES
 
 
-def open_form(path: str) -> Classifier:
+def open_form(path: str | os.PathLike[str]) -> Classifier:
     """Open a run folder, a `.keras` file, a SavedModel, an `.onnx` or a `.tflite` file.
 
     Raises:
@@ -44,4 +45,4 @@ def open_form(path: str) -> Classifier:
 
     size = (info.image_size, info.image_size)
     shape = size if module.FIXED_SIZE else (None, None)
-    return Classifier(path, info, predict, shape, path=Path(path))
+    return Classifier(str(path), info, predict, shape, path=Path(path))
