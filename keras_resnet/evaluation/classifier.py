@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.errors import UserError
-from keras_resnet.loading import saved_model_folder
+from keras_resnet.loading import CARD_FOLDER, saved_model_folder
 from keras_resnet.saving import MEMBER, RUN_MODEL, ModelInfo, SavedModel, load_model
 
 
@@ -75,7 +75,7 @@ def keras_classifier(saved: SavedModel, name: str, path: Path | None = None) -> 
 
 
 def _exported_classifier(folder: Path, name: str) -> Classifier:
-    description = folder / "assets.extra" / MEMBER
+    description = folder / CARD_FOLDER / MEMBER
     try:
         info = ModelInfo.from_json(json.loads(description.read_text(encoding="utf-8"))["model"])
         loaded = tf.saved_model.load(str(folder))

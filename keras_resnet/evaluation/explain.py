@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.backbone import features
-from keras_resnet.data.views import EvalView, image_to_view
+from keras_resnet.data.images import read_file, view_of
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import open_classifier
 from keras_resnet.saving import SavedModel
@@ -64,7 +64,7 @@ def explain(
             f"{model_path} is exported and has no layers to look into: explain the run folder or .keras file"
         )
     info = classifier.info
-    view = _view(image_path, EvalView("single", info.image_size, info.resize))
+    view = view_of(image_path, read_file(image_path), info)
     probabilities = np.asarray(classifier.predict(view[None]))[0]
     if label is not None and label not in info.label_names:
         raise UsageError(
@@ -140,15 +140,6 @@ def enlarged(view: np.ndarray) -> np.ndarray:
     """A view, its pixels repeated until its shorter side is at least `SMALLEST_PICTURE`."""
     times = -(-SMALLEST_PICTURE // min(view.shape[:2])) if min(view.shape[:2]) < SMALLEST_PICTURE // 2 else 1
     return view.repeat(times, axis=0).repeat(times, axis=1)
-
-
-def _view(path: str | os.PathLike[str], view: EvalView) -> np.ndarray:
-    try:
-        return image_to_view(tf.constant(Path(path).read_bytes()), view).numpy()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-        raise UserError(f"{path} is no readable JPEG, PNG, BMP or GIF image") from error
 
 
 def _write(picture: np.ndarray, path: Path) -> None:

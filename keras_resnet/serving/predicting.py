@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnet.data.images import image_files, read_file, view_of
 from keras_resnet.errors import UsageError
-from keras_resnet.export.images import image_files, read_file, view_of
 from keras_resnet.serving.forms import open_form
 
 STDIN = "-"
