@@ -86,15 +86,16 @@ def embed(card: Mapping[str, Any], path: Path) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """The card inside a .tflite file.
+def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """`read` and the card inside the file.
 
     Raises:
-        UserError: there is none.
+        UserError: the file cannot be read, or there is no card in it.
     """
+    function = read(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(CARD))
+            return function, json.loads(archive.read(CARD))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise UserError(f"{path} is no export of keras-resnet: it has no model card inside") from error
 

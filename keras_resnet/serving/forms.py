@@ -33,8 +33,8 @@ def open_form(path: str | os.PathLike[str]) -> Classifier:
     if not Path(path).is_file():
         raise UserError(f"no model at {path}")
     module = import_module(f"keras_resnet.export.{MODULES[Path(path).suffix]}")
-    run = module.read(Path(path))
-    info = ModelInfo.from_json(module.read_card(Path(path))["model"])
+    run, card = module.read_with_card(Path(path))
+    info = ModelInfo.from_json(card["model"])
 
     def predict(images: Any) -> Any:
         if not tf.is_tensor(images) or tf.executing_eagerly():
