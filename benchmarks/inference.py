@@ -10,8 +10,8 @@ of its own that stays alive; they take turns, so that a machine whose speed drif
 OpenVINO gets our float32 SavedModel folder and compiles it for the batch size at hand; onnxruntime gets our
 ONNX file; ours is what `tf.saved_model.load(…).signatures["serving_default"]` answers, with the one
 environment variable that docs/serving.md recommends. A contestant's time is the median of the better half of
-all its calls: what remains is the program, not its neighbours on the machine. Batch 1 also has its latency: p50 and p99 over all
-calls. Peers that are not installed are left out.
+all its calls: what remains is the program, not its neighbours on the machine. Batch 1 also has its latency:
+p50 and p99 over all calls. Peers that are not installed are left out.
 """
 
 from __future__ import annotations
