@@ -9,10 +9,10 @@ BENCH_FLAGS ?=
 
 .PHONY: demo test test-peers docs bench clean
 
-.venv/bin/pip:
+.venv/bin/pip .venv-bench/bin/pip: %/bin/pip:
 	@test -n "$(PYTHON)" || { echo "keras-resnet needs Python 3.11 or 3.12; name one with make PYTHON=…"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(PIP_INSTALL) --upgrade pip
+	$(PYTHON) -m venv $*
+	$*/bin/pip install --quiet --upgrade pip
 
 .venv/.demo: .venv/bin/pip pyproject.toml setup.py
 	$(PIP_INSTALL) --editable .
@@ -49,10 +49,7 @@ test-peers: .venv/.peers  ## the parity tests: torch, torchvision, timm, OpenVIN
 docs: .venv/.test  ## the documentation as a site, in site/index.html
 	$(BIN)/mkdocs build --strict --quiet
 
-.venv-bench/.done: pyproject.toml setup.py
-	@test -n "$(PYTHON)" || { echo "keras-resnet needs Python 3.11 or 3.12; name one with make PYTHON=…"; exit 1; }
-	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/pip install --quiet --upgrade pip
+.venv-bench/.done: .venv-bench/bin/pip pyproject.toml setup.py
 	PYTHONWARNINGS=ignore .venv-bench/bin/pip install --quiet --editable '.[convert,peers]'
 	@touch $@
 

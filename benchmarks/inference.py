@@ -5,13 +5,13 @@
     python benchmarks/inference.py --batches 1 --peers "openvino bfloat16"
 
 All run the same network with the same random weights, except keras.applications, which runs its own
-ResNet-50. Every contestant is a process of its own that stays alive; they take turns, so that a machine
-whose speed drifts drifts for all of them. OpenVINO gets our float32 SavedModel folder and compiles it for the
-batch size at hand; onnxruntime gets our ONNX file; ours is what
-`tf.saved_model.load(…).signatures["serving_default"]` answers, with the one environment variable that
-docs/serving.md recommends. A contestant's time is the median of its
-rounds' best half: what remains is the program, not its neighbours on the machine. Batch 1 also has its
-latency: p50 and p99 over all calls. Peers that are not installed are left out.
+ResNet-50 as it comes, in float32; the goal of 1.8 is our bfloat16 beside that. Every contestant is a process
+of its own that stays alive; they take turns, so that a machine whose speed drifts drifts for all of them.
+OpenVINO gets our float32 SavedModel folder and compiles it for the batch size at hand; onnxruntime gets our
+ONNX file; ours is what `tf.saved_model.load(…).signatures["serving_default"]` answers, with the one
+environment variable that docs/serving.md recommends. A contestant's time is the median of the better half of
+all its calls: what remains is the program, not its neighbours on the machine. Batch 1 also has its latency:
+p50 and p99 over all calls. Peers that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,17 @@ PEERS = {
     "onnxruntime float32": ("ours bfloat16", 1.8),
     "keras.applications float32": ("ours bfloat16", 1.8),
 }
-MODULES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "keras.applications": "keras"}
+# What has to be installed for a peer; tf2onnx writes the file that onnxruntime reads.
+MODULES = {
+    "openvino": ("openvino",),
+    "onnxruntime": ("onnxruntime", "tf2onnx"),
+    "keras.applications": ("keras",),
+}
+
+
+def installed(peer: str) -> bool:
+    """Whether a peer ("onnxruntime float32", "onnxruntime") can take part."""
+    return all(importlib.util.find_spec(module) for module in MODULES[peer.split()[0]])
 
 
 def prepare(folder: Path) -> None:
@@ -53,7 +63,7 @@ def prepare(folder: Path) -> None:
     model = saved_network(folder / f"{NETWORK}.keras", NETWORK, classes=1000, size=SIZE)
     for precision in ("float32", "bfloat16"):
         export_model(str(model), str(folder / precision), precision=precision)
-    if importlib.util.find_spec("tf2onnx") and importlib.util.find_spec("onnxruntime"):
+    if installed("onnxruntime"):
         export_model(str(model), str(folder), format="onnx")
 
 
@@ -89,7 +99,7 @@ def onnxruntime(folder: Path, precision: str, batch: int) -> Callable[[], object
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))  # what taskset leaves, not all there are
     session = onnxruntime.InferenceSession(folder / f"{NETWORK}.onnx", options)
     name, data = session.get_inputs()[0].name, images(batch)
     return lambda: session.run(None, {name: data})[0]
@@ -187,7 +197,7 @@ def main() -> None:
     if options.prepare:
         prepare(options.prepare)
         return
-    peers = [peer for peer in options.peers if importlib.util.find_spec(MODULES[peer.split()[0]])]
+    peers = [peer for peer in options.peers if installed(peer)]
     for peer in sorted(set(options.peers) - set(peers)):
         print(f"{peer} is not installed: left out", file=sys.stderr)
     rows = []

@@ -4,8 +4,9 @@
     python benchmarks/serving.py exports/NAME photos/ --seconds 200 --json  # ten minutes in all
 
 Starts the server itself, on a free port of 127.0.0.1, and talks to nothing else. Every tenth request is
-malformed (broken JSON, wrong shapes, bytes that are no image, unknown paths, an aborted connection): it must
-be refused with a 4xx, and the others must be answered with a 200. Memory is the server's resident set, every
+malformed (broken JSON, wrong shapes, bytes that are no image, unknown paths): it must be refused with a 4xx,
+and the others must be answered with a 200. Some connections are aborted, which nobody can be told; they are
+not counted. Memory is the server's resident set, every
 ten seconds.
 """
 
@@ -168,6 +169,8 @@ def main() -> None:
     options = parser.parse_args()
     suffixes = {".jpg", ".jpeg", ".png"}
     files = sorted(p for p in options.images.rglob("*") if p.suffix.lower() in suffixes)[:50]
+    if not files:
+        parser.error(f"no {', '.join(sorted(suffixes))} files in {options.images}")
     server = Server(options.model)
     rows = []
     try:

@@ -12,6 +12,7 @@ from keras_resnet.saving import load_model
 
 SAVED_MODEL = "saved_model.pb"  # what makes a folder an exported SavedModel
 ENDPOINT = "serving_default"
+CARD_FOLDER = "assets.extra"  # TensorFlow leaves it alone: an export's description lies in it
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:

@@ -73,6 +73,11 @@ class ModelInfo:
         )
 
 
+def resize_before_crop(architecture: Architecture, image_size: int) -> int:
+    """The usual `ModelInfo.resize`: 256 for views of 224 (Sec. 3.4), CIFAR's images whole (Sec. 4.2)."""
+    return image_size if architecture.family == "cifar" else round(image_size * 256 / 224)
+
+
 @dataclass(frozen=True)
 class SavedModel:
     """A Keras model together with what it knows about itself."""
@@ -145,9 +150,8 @@ def _derived_info(model: keras.Model, file: Path) -> ModelInfo:
         )
     architecture = _derived_architecture(model)
     image_size = model.input_shape[1] or architecture.default_image_size
-    resize = image_size if architecture.family == "cifar" else round(image_size * 256 / 224)
     labels = tuple(str(index) for index in range(model.output_shape[-1]))
-    return ModelInfo(architecture, labels, image_size, resize)
+    return ModelInfo(architecture, labels, image_size, resize_before_crop(architecture, image_size))
 
 
 def _derived_architecture(model: keras.Model) -> Architecture:

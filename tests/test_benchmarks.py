@@ -137,6 +137,21 @@ answer_turns(prepare)
     assert all(contestant.process.poll() is not None for contestant in processes.values())
 
 
+def test_a_peer_takes_part_only_with_all_that_it_needs(monkeypatch):
+    inference, there = module("inference"), {"onnxruntime", "keras"}
+    monkeypatch.setattr(inference.importlib.util, "find_spec", lambda name: name in there or None)
+    assert [inference.installed(peer) for peer in inference.PEERS] == [False, False, False, True]
+    there.add("tf2onnx")
+    assert inference.installed("onnxruntime float32")
+
+
+def test_load_needs_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["serving.py", "model", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        module("serving").main()
+    assert "no .jpeg, .jpg, .png files in" in capsys.readouterr().err
+
+
 def test_slug_of_a_cpu():
     slug = module("machine").cpu_slug
     assert slug("Intel(R) Xeon(R) Platinum 8480+") == "intel-xeon-platinum-8480"

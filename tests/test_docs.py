@@ -202,8 +202,8 @@ def without_network(patch: pytest.MonkeyPatch) -> None:
     """Official weights are the fresh ones here: the pages' calls run, nothing is fetched."""
     from keras_resnet import applications
     from keras_resnet.builders import build_model
+    from keras_resnet.imagenet import IMAGENET_MEAN, IMAGENET_STD
     from keras_resnet.training import run
-    from keras_resnet.weights.initial import MEAN, STD
     from keras_resnet.weights.state import get_state
 
     build = applications.build
@@ -213,7 +213,11 @@ def without_network(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(applications, "build", build_fresh)
     patch.setitem(keras_resnet.__dict__, "build", build_fresh)
-    patch.setattr(run, "initial_state", lambda _, net: get_state(build_model(net, mean=MEAN, std=STD)))
+    patch.setattr(
+        run,
+        "initial_state",
+        lambda _, net: get_state(build_model(net, mean=IMAGENET_MEAN, std=IMAGENET_STD)),
+    )
 
 
 def small_network(path: Path) -> None:

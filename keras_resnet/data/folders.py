@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_resnet.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif")
 SPLIT_NAMES = ("train", "val", "validation", "test")
 # A TFRecord shard: train-00000-of-01024, my-validation.tfrecord-00000-of-00128, …
 SHARD = re.compile(

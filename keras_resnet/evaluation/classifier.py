@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.errors import UserError
-from keras_resnet.loading import saved_model_folder
+from keras_resnet.loading import CARD_FOLDER, saved_model_folder
 from keras_resnet.saving import MEMBER, RUN_MODEL, ModelInfo, SavedModel, load_model
 
 
@@ -56,8 +56,15 @@ def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) ->
 
 
 def keras_classifier(saved: SavedModel, name: str, path: Path | None = None) -> Classifier:
-    """A loaded Keras model as a classifier."""
+    """A loaded Keras model as a classifier.
+
+    Raises:
+        UserError: it has no classifier at its end.
+    """
     model = saved.model
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Dense):
+        raise UserError(f"{name} has no classifier: it ends in {last.name}")
     predict = probabilities_of(model, model)
     return Classifier(name, saved.info, predict, tuple(model.input_shape[1:3]), model, path)
 
@@ -74,7 +81,7 @@ def probabilities_of(outputs: Callable[..., Any], model: keras.Model) -> Callabl
 
 
 def _exported_classifier(folder: Path, name: str) -> Classifier:
-    description = folder / "assets.extra" / MEMBER
+    description = folder / CARD_FOLDER / MEMBER
     try:
         info = ModelInfo.from_json(json.loads(description.read_text(encoding="utf-8"))["model"])
         loaded = tf.saved_model.load(str(folder))

@@ -7,6 +7,7 @@ the map weighted by the classifier's own weights shows where a class gets its sc
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.backbone import features
-from keras_resnet.data.views import EvalView, image_to_view
+from keras_resnet.data.images import read_file, view_of
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import open_classifier
 from keras_resnet.saving import SavedModel
@@ -63,7 +64,7 @@ def explain(
             f"{model_path} is exported and has no layers to look into: explain the run folder or .keras file"
         )
     info = classifier.info
-    view = _view(image_path, EvalView("single", info.image_size, info.resize))
+    view = view_of(image_path, read_file(image_path), info)
     probabilities = np.asarray(classifier.predict(view[None]))[0]
     if label is not None and label not in info.label_names:
         raise UsageError(
@@ -87,17 +88,26 @@ def grad_cam(saved: SavedModel, image: np.ndarray, label: int | None = None) -> 
         [h, w] float32 in 0…1, of the size of the last feature map (7 × 7 for 224 × 224 pixels): its
         channels weighted by the mean gradient of the class's logit, negative sums cut off.
     """
-    maps, logits_of = _last_map_and_logits(saved.model)
-    with tf.GradientTape() as tape:
-        images = tf.constant(image[None], tf.float32)
-        tape.watch(images)  # so that the map is recorded even where no weight is trainable
-        feature_map, before_classifier = maps(images, training=False)
-        logits = logits_of(before_classifier)[0]
-        score = logits[tf.argmax(logits) if label is None else label]
-    gradient = tf.cast(tape.gradient(score, feature_map), tf.float32)[0]
-    weights = tf.reduce_mean(gradient, axis=(0, 1))
-    heat = tf.nn.relu(tf.reduce_sum(tf.cast(feature_map, tf.float32)[0] * weights, axis=-1)).numpy()
-    return heat / heat.max() if heat.max() > 0 else heat
+    return heatmaps_of(saved.model)(image, label)
+
+
+def heatmaps_of(model: keras.Model) -> Callable[..., np.ndarray]:
+    """`grad_cam` of one network for many images: (image, label=None) → heat map."""
+    maps, logits_of = _last_map_and_logits(model)
+
+    def heatmap(image: np.ndarray, label: int | None = None) -> np.ndarray:
+        with tf.GradientTape() as tape:
+            images = tf.constant(image[None], tf.float32)
+            tape.watch(images)  # so that the map is recorded even where no weight is trainable
+            feature_map, before_classifier = maps(images, training=False)
+            logits = logits_of(before_classifier)[0]
+            score = logits[tf.argmax(logits) if label is None else label]
+        gradient = tf.cast(tape.gradient(score, feature_map), tf.float32)[0]
+        weights = tf.reduce_mean(gradient, axis=(0, 1))
+        heat = tf.nn.relu(tf.reduce_sum(tf.cast(feature_map, tf.float32)[0] * weights, axis=-1)).numpy()
+        return heat / heat.max() if heat.max() > 0 else heat
+
+    return heatmap
 
 
 def _last_map_and_logits(model: keras.Model) -> tuple[keras.Model, Any]:
@@ -130,15 +140,6 @@ def enlarged(view: np.ndarray) -> np.ndarray:
     """A view, its pixels repeated to `SMALLEST_PICTURE` or more where it has less than half of that."""
     times = -(-SMALLEST_PICTURE // min(view.shape[:2])) if min(view.shape[:2]) < SMALLEST_PICTURE // 2 else 1
     return view.repeat(times, axis=0).repeat(times, axis=1)
-
-
-def _view(path: str | os.PathLike[str], view: EvalView) -> np.ndarray:
-    try:
-        return image_to_view(tf.constant(Path(path).read_bytes()), view).numpy()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-        raise UserError(f"{path} is no readable JPEG, PNG, BMP or GIF image") from error
 
 
 def _write(picture: np.ndarray, path: Path) -> None:

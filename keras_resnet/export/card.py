@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_resnet.errors import UserError
+from keras_resnet.saving import MEMBER as CARD
 from keras_resnet.saving import ModelInfo
 
-CARD = "keras_resnet.json"
 README = "README.md"
 
 
@@ -39,11 +41,19 @@ def build_card(info: ModelInfo, export: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def refuse_others_readme(folder: Path) -> None:
+    """Raise a UserError where the card would replace a README.md that is none of ours."""
+    if (folder / README).exists() and not (folder / CARD).exists():
+        raise UserError(
+            f"{folder} has a {README} of its own, which the model card would replace: export elsewhere"
+        )
+
+
 def write_card(card: Mapping[str, Any], folder: Path, prefix: str = "") -> None:
     """Write both forms of the card into `folder`, each at once; `prefix` goes before their names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in ((CARD, json.dumps(card, indent=1) + "\n"), (README, readme(card))):
-        temporary = folder / f".{prefix}{name}.new"
+        temporary = folder / f".{prefix}{name}.{os.getpid()}"  # another export may be at work in the folder
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(folder / f"{prefix}{name}")
 
@@ -111,9 +121,20 @@ def _value(value: Any) -> str:
 
 def _usage(card: Mapping[str, Any]) -> str:
     export = card["export"]
+    size = card["model"]["image_size"]
+    endpoints = "".join(f"- `{name}`: {_ENDPOINTS[name]}\n" for name in export.get("endpoints", ()))
     return _USAGE[export["format"]].format(
-        name=export["name"], precision=export["precision"], size=card["model"]["image_size"]
+        name=export["name"], precision=export["precision"], size=size, endpoints=endpoints.format(size=size)
     )
+
+
+_ENDPOINTS = {
+    "serving_default": "images [N, {size}, {size}, 3], 0…255 → probabilities",
+    "classify_bytes": "JPEG, PNG, BMP or GIF files [N] → probabilities, top_probabilities, top_labels",
+    "classify_10_crop": "the same, averaged over ten crops of each image",
+    "features": "images → features, and the last maps of the stages",
+    "explain": "images → Grad-CAM of the most probable class",
+}
 
 
 _USAGE = {
@@ -135,10 +156,9 @@ Serve it (REST on port 8501):
 docker run -p 8501:8501 -v "$PWD:/models/{name}" -e MODEL_NAME={name} tensorflow/serving
 ```
 
-Endpoints: `serving_default` (images [N, {size}, {size}, 3], 0…255 → probabilities), `classify_bytes`
-(JPEG, PNG, BMP or GIF files [N] → probabilities, top_probabilities, top_labels), `features` (images →
-features, and the last maps of the stages), `explain` (images → Grad-CAM of the most probable class).
-""",
+Endpoints:
+
+{endpoints}""",
     "onnx": """\
 ## Use
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,11 +16,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import keras_resnet
+from keras_resnet.data.images import image_files, read_file, view_of
 from keras_resnet.errors import UsageError, UserError
+from keras_resnet.evaluation.protocols import view_of as evaluation_view
 from keras_resnet.export import card, parity, saved_model
 from keras_resnet.export.folding import FoldedNetwork, fold
-from keras_resnet.export.images import image_files, photo_crops, read_file, true_classes, view_of
+from keras_resnet.export.images import photo_crops, true_classes
 from keras_resnet.layers import BN_EPSILON
+from keras_resnet.loading import CARD_FOLDER
 from keras_resnet.saving import RUN_MODEL, ModelInfo, SavedModel, load_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.weights.state import get_state
@@ -31,6 +35,7 @@ PRECISIONS = {
     "litert": ("float32", "float16", "int8"),
 }
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
+MOST_IMAGES = 1000  # that are compared: all of them lie in memory
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,12 @@ class ExportResult:
 
 
 def export_model(
-    model_path: str,
-    output: str | None = None,
+    model_path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
     *,
     format: str = "saved_model",
     precision: str = "float32",
-    images: Sequence[str] = (),
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     ten_crop: bool = False,
 ) -> ExportResult:
     """Export the model at `model_path` (a run folder or `.keras` file) and compare it with itself.
@@ -77,8 +82,9 @@ def export_model(
         output: folder to export to; `exports/<name of the run or file>` by default.
         format: "saved_model", "onnx" or "litert".
         precision: SavedModel: "float32" or "bfloat16" convolutions; LiteRT: "float32", "float16", "int8".
-        images: image files or folders for the comparison and for int8's calibration; crops of two photos
-            by default. Where every image lies in a folder named as its class, errors are compared too.
+        images: one or several image files or folders for the comparison and for int8's calibration; crops
+            of two photos by default. Where every image lies in a folder named as its class, errors are
+            compared too. Of more than 1,000 images, always the same 1,000 are taken.
         ten_crop: add the endpoint `classify_10_crop` to a SavedModel.
 
     Returns:
@@ -88,25 +94,30 @@ def export_model(
 
     Raises:
         UsageError: no such format or precision, or options that exclude one another.
-        UserError: the model cannot be read or written, or the export differs from it; then nothing is
-            left behind.
+        UserError: the model cannot be read or written, the folder has a README.md of its own, or the export
+            differs from the model; then nothing is left behind.
     """
     started = time.perf_counter()
+    images = [images] if isinstance(images, str | os.PathLike) else images
     _check(format, precision, images, ten_crop)
     saved = load_model(model_path)
     network, info, name = folded_network(saved), saved.info, default_name(model_path)
     folder = Path(output) if output else Path("exports") / name
-    files = image_files(images)
+    if ten_crop:
+        evaluation_view(info, "10-crop")  # networks whose ten crops are all the same are refused by name
+    reference = reference_function(saved)
+    files = _some(image_files(images))
     examples = _examples(files, info)
 
     if format == "saved_model":
+        card.refuse_others_readme(folder)
         place = saved_model.new_version(folder)
     else:
         place = saved_model.new_file(folder, _file_name(name, format, precision))
     with place as (temporary, publish):
-        run = _write(format, precision, saved, network, examples, ten_crop, temporary)
+        run, endpoints = _write(format, precision, saved, network, examples, ten_crop, temporary)
         result = parity.check(
-            reference_function(saved),
+            reference,
             run,
             examples,
             precision,
@@ -115,8 +126,8 @@ def export_model(
         facts = {"name": name, "format": format, "precision": precision, **asdict(result)}
         facts |= provenance(model_path)
         if format == "saved_model":
-            facts |= {"bytes": size_of(temporary), "sha256": card.checksum(temporary)}
-            card.write_card(card.build_card(info, facts), temporary / "assets.extra")
+            facts |= {"endpoints": endpoints, "bytes": size_of(temporary), "sha256": card.checksum(temporary)}
+            card.write_card(card.build_card(info, facts), temporary / CARD_FOLDER)
         else:
             _module(format).embed(card.build_card(info, facts), temporary)
             facts |= {"bytes": size_of(temporary), "sha256": card.checksum(temporary)}
@@ -128,7 +139,7 @@ def export_model(
     return ExportResult(path=str(path), seconds=time.perf_counter() - started, **numbers)
 
 
-def _check(format: str, precision: str, images: Sequence[str], ten_crop: bool) -> None:
+def _check(format: str, precision: str, images: Sequence[Any], ten_crop: bool) -> None:
     if format not in PRECISIONS:
         raise UsageError(f"unknown format {format!r}; there are {', '.join(PRECISIONS)}")
     if precision not in PRECISIONS[format]:
@@ -137,6 +148,13 @@ def _check(format: str, precision: str, images: Sequence[str], ten_crop: bool) -
         raise UsageError("int8 needs images to calibrate with: name some of the data it will see")
     if ten_crop and format != "saved_model":
         raise UsageError(f"the 10-crop endpoint is one of SavedModels; {format} has none")
+
+
+def _some(files: list[str]) -> list[str]:
+    if len(files) <= MOST_IMAGES:
+        return files
+    chosen = np.random.default_rng(0).permutation(len(files))[:MOST_IMAGES]
+    return [files[index] for index in sorted(chosen)]
 
 
 def _examples(files: Sequence[str], info: ModelInfo) -> np.ndarray:
@@ -162,19 +180,19 @@ def _write(
     examples: np.ndarray,
     ten_crop: bool,
     path: Path,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Write the export to `path` and read it back as a function of images."""
-    image_shape = saved.model.input_shape[1:3]
+) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:
+    """Write the export to `path` and read it back as a function of images; a SavedModel's endpoints."""
+    image_shape, endpoints = saved.model.input_shape[1:3], []
     if format == "saved_model":
-        saved_model.write(network, saved.info, precision, image_shape, ten_crop, path)
+        endpoints = saved_model.write(network, saved.info, precision, image_shape, ten_crop, path)
     elif format == "onnx":
         _module(format).write(network, image_shape, path)
     else:
         _module(format).write(network, saved.info.image_size, precision, examples, path)
-    return _module(format).read(path)
+    return _module(format).read(path), endpoints
 
 
-def default_name(model_path: str) -> str:
+def default_name(model_path: str | os.PathLike[str]) -> str:
     """Name of the run folder, or of the file without its ending; `run` for `run/model.keras`."""
     path = Path(model_path).resolve()
     if path.is_dir():
@@ -202,11 +220,17 @@ def folded_network(saved: SavedModel) -> FoldedNetwork:
 
 
 def reference_function(saved: SavedModel) -> Callable[[np.ndarray], np.ndarray]:
-    """The Keras model in float32, images → probabilities: what an export is compared with."""
+    """The Keras model in float32, images → probabilities: what an export is compared with.
+
+    Raises:
+        UserError: it ends in something else than softmax or logits; exports end in softmax.
+    """
     model = saved.model
+    activation = model.layers[-1].get_config().get("activation")
+    if activation not in ("softmax", "linear"):
+        raise UserError(f"{model.name} ends in {activation!r}; only softmax and logits can be exported")
     if any(layer.compute_dtype != "float32" for layer in model.layers):
         model = _in_float32(saved)
-    activation = model.layers[-1].get_config().get("activation")
 
     def probabilities(images: np.ndarray) -> np.ndarray:
         outputs = model(images, training=False)
@@ -243,7 +267,7 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def provenance(model_path: str) -> dict[str, str]:
+def provenance(model_path: str | os.PathLike[str]) -> dict[str, str]:
     """Where an export comes from: source, checksum, date and versions."""
     path = Path(model_path)
     file = path / RUN_MODEL if path.is_dir() else path
@@ -251,6 +275,6 @@ def provenance(model_path: str) -> dict[str, str]:
         "source": file.name if path.is_file() else f"{path.resolve().name}/{RUN_MODEL}",
         "source_sha256": card.checksum(file),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "keras_resnet": version("keras-resnet"),
+        "keras_resnet": keras_resnet.__version__,
         "tensorflow": tf.__version__,
     }

@@ -14,6 +14,7 @@ import numpy as np
 from keras_resnet.architectures import Architecture
 from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_EPSILON
+from keras_resnet.weights.shapes import norm_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def fold(
         if conv.biased:
             bias = state[f"{conv.name}/bias"].astype(np.float64)
         else:
-            bn = batch_norm_of(conv.name)
+            bn = norm_of(conv.name)
             gamma, beta, mean, variance = (
                 state[f"{bn}/{part}"].astype(np.float64)
                 for part in ("gamma", "beta", "moving_mean", "moving_variance")
@@ -82,9 +83,3 @@ def fold(
             raise UserError(f"the weights of {conv.name} are not finite: its training diverged")
         layers[conv.name] = FoldedLayer(kernel.astype(np.float32), bias.astype(np.float32))
     return FoldedNetwork(architecture, layers, input_mean, input_std)
-
-
-def batch_norm_of(conv: str) -> str:
-    """conv2_block1_bn1 for conv2_block1_conv1, conv1_bn for conv1_conv."""
-    prefix, _, last = conv.rpartition("_")
-    return f"{prefix}_{last.replace('conv', 'bn')}"

@@ -1,4 +1,4 @@
-"""Image files for comparisons, calibration and prediction, as the network sees them."""
+"""Images to compare an export with the model on, and their true classes."""
 
 from __future__ import annotations
 
@@ -8,55 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.views import EvalView, image_to_view
-from keras_resnet.errors import UserError
-from keras_resnet.saving import ModelInfo
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif"})
 PHOTO_CROPS = 8  # of each of scikit-learn's two photos, where no images are given
-
-
-def image_files(paths: Sequence[str]) -> list[str]:
-    """Files as they are, and for a folder all images below it, by name.
-
-    Raises:
-        UserError: a folder has no images.
-    """
-    files: list[str] = []
-    for path in paths:
-        if not Path(path).is_dir():
-            files.append(path)
-            continue
-        found = sorted(p for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not found:
-            raise UserError(f"no images in {path}: looked for {', '.join(sorted(SUFFIXES))}")
-        files += map(str, found)
-    return files
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        UserError: it cannot be read; the message names it.
-    """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def view_of(name: str, contents: bytes, info: ModelInfo) -> np.ndarray:
-    """The test view of an image file's bytes, [S, S, 3] uint8; `name` is for the message.
-
-    Raises:
-        UserError: the bytes are no readable image.
-    """
-    view = EvalView("single", info.image_size, info.resize)
-    try:
-        return image_to_view(tf.constant(contents), view).numpy()
-    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-        raise UserError(f"{name} is no readable JPEG, PNG, BMP or GIF image") from error
 
 
 def true_classes(files: Sequence[str], label_names: Sequence[str]) -> np.ndarray | None:

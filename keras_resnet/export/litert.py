@@ -11,7 +11,7 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,19 @@ def write(network: FoldedNetwork, size: int, precision: str, calibration: np.nda
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
-        images = calibration[:, np.newaxis].astype(np.float32)
-        converter.representative_dataset = lambda: ([image] for image in images)
+        converter.representative_dataset = lambda: _one_by_one(calibration)
     try:
-        path.write_bytes(converter.convert())
+        contents = converter.convert()
     except Exception as error:
-        raise UserError(
-            f"LiteRT cannot convert this network: {str(error).strip().splitlines()[0]}"
-        ) from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"LiteRT cannot convert this network: {reason}") from error
+    path.write_bytes(contents)
+
+
+def _one_by_one(images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """As float32 all of them would take four times their memory."""
+    for image in images:
+        yield [image[np.newaxis].astype(np.float32)]
 
 
 def embed(card: Mapping[str, Any], path: Path) -> None:
@@ -81,15 +86,16 @@ def embed(card: Mapping[str, Any], path: Path) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """The card inside a .tflite file.
+def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """`read` and the card inside the file.
 
     Raises:
-        UserError: there is none.
+        UserError: the file cannot be read, or there is no card in it.
     """
+    function = read(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(CARD))
+            return function, json.loads(archive.read(CARD))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise UserError(f"{path} is no export of keras-resnet: it has no model card inside") from error
 

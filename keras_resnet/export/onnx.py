@@ -50,16 +50,17 @@ def embed(card: Mapping[str, Any], path: Path) -> None:
     onnx.save(model, path)
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """The card inside an ONNX file.
+def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """`read` and the card inside the file, from one session.
 
     Raises:
-        UserError: there is none.
+        UserError: the file cannot be read, or there is no card in it.
     """
-    entries = _session(path).get_modelmeta().custom_metadata_map
+    session = _session(path)
+    entries = session.get_modelmeta().custom_metadata_map
     if METADATA not in entries:
         raise UserError(f"{path} is no export of keras-resnet: it has no model card inside")
-    return json.loads(entries[METADATA])
+    return _function(session), json.loads(entries[METADATA])
 
 
 def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -68,7 +69,10 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     Raises:
         UserError: onnxruntime is not installed, or the file is broken.
     """
-    session = _session(path)
+    return _function(_session(path))
+
+
+def _function(session: Any) -> Callable[[np.ndarray], np.ndarray]:
     (images,) = session.get_inputs()
 
     def probabilities(batch: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +119,13 @@ def write(
     image_shape: tuple[int | None, int | None],
     ten_crop: bool,
     folder: Path,
-) -> None:
-    """Write the SavedModel's files into `folder`."""
+) -> list[str]:
+    """Write the SavedModel's files into `folder`; the names of its endpoints."""
     module = ExportModule(network, info, precision, image_shape, ten_crop)
     # Names and lines of this process mean nothing to a reader, and are half of a small file.
     options = tf.saved_model.SaveOptions(save_debug_info=False)
     tf.saved_model.save(module, str(folder), signatures=module.signatures(), options=options)
+    return list(module.signatures())
 
 
 def read(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -191,5 +192,5 @@ def _scratch(output: Path) -> Iterator[Path]:
         raise UserError(f"cannot write to {output}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        if not any(output.iterdir()):
+        with suppress(OSError):  # not empty: it was there before, or another export is at work in it
             output.rmdir()

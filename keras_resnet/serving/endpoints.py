@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import tensorflow as tf
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation.classifier import Classifier
-from keras_resnet.saving import ModelInfo, SavedModel
+from keras_resnet.export.exporting import default_name
+from keras_resnet.export.saved_model import TOP
+from keras_resnet.saving import ModelInfo
 from keras_resnet.serving.forms import open_form
 
-TOP = 5
 Arrays = dict[str, np.ndarray]
 
 
@@ -46,7 +48,7 @@ class Served:
     explain: Callable[[np.ndarray], np.ndarray] | None
 
 
-def load_served(path: str, name: str | None = None) -> Served:
+def load_served(path: str | os.PathLike[str], name: str | None = None) -> Served:
     """Load any saved form for serving; its name is that of its folder or file unless given.
 
     Raises:
@@ -55,7 +57,7 @@ def load_served(path: str, name: str | None = None) -> Served:
     classifier = open_form(path)
     model, folder = classifier.exported, classifier.path
     if model is None or folder is None:
-        name = name or Path(path).resolve().stem
+        name = name or default_name(path)
         return Served(name, 1, classifier.info, _endpoints_of(classifier), _explain_with_keras(classifier))
     home = folder.resolve()
     numbered = home.name.isdecimal()
@@ -113,9 +115,10 @@ def _explain_with_endpoint(endpoint: Endpoint) -> Callable[[np.ndarray], np.ndar
 
 
 def _explain_with_keras(classifier: Classifier) -> Callable[[np.ndarray], np.ndarray] | None:
-    if classifier.model is None:
+    model = classifier.model
+    if model is None:
         return None
-    from keras_resnet.evaluation.explain import grad_cam
+    from keras_resnet.evaluation.explain import heatmaps_of
 
-    saved = SavedModel(classifier.model, classifier.info)
-    return lambda view: grad_cam(saved, view)
+    heatmaps = cache(lambda: heatmaps_of(model))  # at the first picture, and only then
+    return lambda view: heatmaps()(view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from keras_resnet.saving import ModelInfo
 MODULES = {".onnx": "onnx", ".tflite": "litert"}
 
 
-def is_converted(path: str) -> bool:
+def is_converted(path: str | os.PathLike[str]) -> bool:
     """Whether the path names an ONNX or LiteRT file."""
     return Path(path).suffix in MODULES
 
 
-def open_form(path: str) -> Classifier:
+def open_form(path: str | os.PathLike[str]) -> Classifier:
     """Open a run folder, a `.keras` file, a SavedModel, an `.onnx` or a `.tflite` file.
 
     Raises:
@@ -32,8 +33,8 @@ def open_form(path: str) -> Classifier:
     if not Path(path).is_file():
         raise UserError(f"no model at {path}")
     module = import_module(f"keras_resnet.export.{MODULES[Path(path).suffix]}")
-    run = module.read(Path(path))
-    info = ModelInfo.from_json(module.read_card(Path(path))["model"])
+    run, card = module.read_with_card(Path(path))
+    info = ModelInfo.from_json(card["model"])
 
     def predict(images: Any) -> Any:
         if not tf.is_tensor(images) or tf.executing_eagerly():
@@ -44,4 +45,4 @@ def open_form(path: str) -> Classifier:
 
     size = (info.image_size, info.image_size)
     shape = size if module.FIXED_SIZE else (None, None)
-    return Classifier(path, info, predict, shape, path=Path(path))
+    return Classifier(str(path), info, predict, shape, path=Path(path))

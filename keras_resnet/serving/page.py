@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.export.images import view_of
+from keras_resnet.data.images import view_of
+from keras_resnet.export.saved_model import TOP
 from keras_resnet.serving.endpoints import Served
 from keras_resnet.serving.predicting import best
-
-TOP = 5
 
 
 def look_at(contents: bytes, served: Served) -> dict[str, Any]:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_resnet.data.images import image_files, read_file, view_of
 from keras_resnet.errors import UsageError
-from keras_resnet.evaluation.classifier import Classifier
-from keras_resnet.export.images import image_files, read_file, view_of
 from keras_resnet.serving.forms import open_form
 
 STDIN = "-"
 BATCH = 16
 
 
-def predict(model_path: str, images: Sequence[str], top: int = 5) -> list[dict[str, Any]]:
+def predict(
+    model_path: str | os.PathLike[str],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    top: int = 5,
+) -> list[dict[str, Any]]:
     """Classify image files.
 
     Args:
         model_path: a run folder, `.keras` file or export (SavedModel, `.onnx`, `.tflite`).
-        images: files, folders (all images in them, by name, subfolders too), or "-" for the bytes of
-            one image on stdin.
+        images: one or several files, folders (all images in them, by name, subfolders too), or "-" for the
+            bytes of one image on stdin.
         top: number of classes to return for each, at most as many as there are.
 
     Returns:
@@ -33,6 +37,7 @@ def predict(model_path: str, images: Sequence[str], top: int = 5) -> list[dict[s
         UsageError: no image is named, or `top` is below 1.
         UserError: the model or an image cannot be read; the message names it.
     """
+    images = [images] if isinstance(images, str | os.PathLike) else images
     if not images:
         raise UsageError("name at least one image file or folder")
     if top < 1:
@@ -42,19 +47,13 @@ def predict(model_path: str, images: Sequence[str], top: int = 5) -> list[dict[s
     answers = []
     for start in range(0, len(paths), BATCH):
         batch = paths[start : start + BATCH]
-        probabilities = classify(
-            classifier, [view_of(path, _contents(path), classifier.info) for path in batch]
-        )
+        views = np.stack([view_of(path, _contents(path), classifier.info) for path in batch])
+        probabilities = np.asarray(classifier.predict(views), np.float32)
         answers += [
             {"image": path, "top": best(row, classifier.info.label_names, top)}
             for path, row in zip(batch, probabilities, strict=True)
         ]
     return answers
-
-
-def classify(classifier: Classifier, views: Sequence[np.ndarray]) -> np.ndarray:
-    """Probabilities [N, classes] float32 of N views."""
-    return np.asarray(classifier.predict(np.stack(views)), np.float32)
 
 
 def best(probabilities: np.ndarray, labels: Sequence[str], top: int) -> list[dict[str, Any]]:
@@ -63,8 +62,8 @@ def best(probabilities: np.ndarray, labels: Sequence[str], top: int) -> list[dic
     return [{"label": labels[index], "probability": float(probabilities[index])} for index in order]
 
 
-def _named(images: Sequence[str]) -> list[str]:
-    return [file for image in images for file in ([image] if image == STDIN else image_files([image]))]
+def _named(images: Sequence[str | os.PathLike[str]]) -> list[str]:
+    return [file for image in images for file in ([STDIN] if image == STDIN else image_files([image]))]
 
 
 def _contents(path: str) -> bytes:

@@ -169,7 +169,7 @@ def _array(name: str, values: Any, dtype: np.dtype, shape: tuple[int | None, ...
 
 def _bytes(name: str, value: Any) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        return value.encode(errors="surrogatepass")  # JSON may hold halves of characters; no image begins so
     if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
         try:
             return base64.b64decode(value["b64"], validate=True)

@@ -37,7 +37,7 @@ class Limits:
 
     `body` in bytes; `seconds` for its head, its body, its answer, and for its client to take that; `batch`
     in examples. Of all requests: `held` are the bytes of bodies in memory, `waiting` the requests at work or
-    in line, beyond which the answer is 503; more `connections` are closed as they come.
+    in line, beyond which the answer is 503; more `connections` are closed as they come; `threads` work.
     """
 
     body: int = 32 * 2**20
@@ -49,7 +49,9 @@ class Limits:
     threads: int = min(8, os.cpu_count() or 1)
 
 
-def serve(model_path: str, host: str = "127.0.0.1", port: int = 8501, name: str | None = None) -> None:
+def serve(
+    model_path: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 8501, name: str | None = None
+) -> None:
     """Serve a network until Ctrl-C or SIGTERM; requests under way are answered first.
 
     Args:
@@ -86,7 +88,7 @@ def serve(model_path: str, host: str = "127.0.0.1", port: int = 8501, name: str 
             timeout_keep_alive=75,
         )
         listener.listen(128)  # before the line that says so
-        address = f"http://{host}:{listener.getsockname()[1]}"
+        address = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         print(
             f"serving {served.name}, version {served.version}: page {address}/, REST "
             f"{address}/v1/models/{served.name}:predict; stop with Ctrl-C",
@@ -108,8 +110,13 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot serve on {host}:{port}: {reason}; choose another --port") from error
+        raise UserError(f"cannot serve on {_in_url(host)}:{port}: {reason}; choose another --port") from error
     return listener
+
+
+def _in_url(host: str) -> str:
+    """An IPv6 address stands in brackets there."""
+    return f"[{host}]" if ":" in host else host
 
 
 class Refused(Exception):
@@ -140,7 +147,9 @@ class Worker:
         late = time.monotonic() + self.limits.seconds
 
         def work() -> bytes:
-            return function(body) if time.monotonic() < late else b""
+            if time.monotonic() >= late:
+                raise TimeoutError  # nobody waits for it any more, or the clock below is just about to end it
+            return function(body)
 
         if self.waiting >= self.limits.waiting:
             self.held -= len(body)
@@ -252,7 +261,7 @@ def make_app(served: Served, limits: Limits | None = None) -> Starlette:
     def _json(body: bytes, code: int = 200, headers: dict[str, str] | None = None) -> Response:
         return Response(body, code, headers, media_type="application/json")
 
-    names = "/v1/models/{name}", "/v1/models/{name}/versions/{version:int}"
+    names = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
     routes = [Route("/", page), Route("/look", look, methods=["POST"])]
     for prefix in names:
         # The longer patterns first: {name} would match "resnet20:predict" as well.
@@ -264,11 +273,10 @@ def make_app(served: Served, limits: Limits | None = None) -> Starlette:
 
 
 def _check_name(request: Request, served: Served) -> None:
-    name, version = request.path_params["name"], request.path_params.get("version", served.version)
-    if (name, version) != (served.name, served.version):
-        raise Refused(
-            404, f"no model {name!r} of version {version}; there is {served.name!r}, {served.version}"
-        )
+    there = str(served.version)  # compared as text: a number of thousands of digits is an error in itself
+    name, version = request.path_params["name"], request.path_params.get("version", there)
+    if (name, version) != (served.name, there):
+        raise Refused(404, f"no model {name!r} of version {version}; there is {served.name!r}, {there}")
 
 
 def _first_line(error: BaseException) -> str:

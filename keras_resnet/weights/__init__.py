@@ -8,11 +8,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from keras_resnet.architectures import Architecture, Downsample, Shortcut, get_architecture
 from keras_resnet.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from keras_resnet.weights.files import WeightsFile
 
 CIFAR10_LABELS = (
     "airplane",
@@ -33,6 +37,7 @@ def load_into(model: Any, path: str | os.PathLike[str], architecture: Architectu
 
     Without a classifier in the model, the file's is left aside; the same goes for the normalisation of the
     input. With both, the file's normalisation replaces the model's, where the file or its source has one.
+    A warning says so where the file's bottlenecks have their strides elsewhere, which no shape shows.
 
     Raises:
         UserError: the file cannot be read or does not fit; missing, surplus and misshapen tensors are listed.
@@ -40,17 +45,19 @@ def load_into(model: Any, path: str | os.PathLike[str], architecture: Architectu
     from keras_resnet.weights.files import read_weights
     from keras_resnet.weights.state import get_state, set_state
 
-    state = read_weights(path).state(architecture)
+    file = read_weights(path)
     own = get_state(model)
     optional = ("normalization", "predictions", "fc1", "fc2")
-    state = {name: a for name, a in state.items() if name in own or name.split("/")[0] not in optional}
-    for name in ("normalization/mean", "normalization/std"):
-        if name in own:
-            state.setdefault(name, own[name])
     try:
+        state = file.state(architecture)
+        state = {name: a for name, a in state.items() if name in own or name.split("/")[0] not in optional}
+        for name in ("normalization/mean", "normalization/std"):
+            if name in own:
+                state.setdefault(name, own[name])
         set_state(model, state)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    file.warn_of_other_strides(architecture)
 
 
 def import_weights(
@@ -74,14 +81,16 @@ def import_weights(
         name: the network that the weights belong to, such as "resnet50".
         classes: outputs of its classifier; by default as many as the file has.
         mean: what the network's input had subtracted, R, G, B in units of 0…255, and
-        std: what it was divided by. By default what the file's source does: torchvision's numbers for
-            torch files of ImageNet networks and in akamaster's style, Caffe's for keras.applications (whose
-            networks take BGR unless `mean` or `std` are given).
+        std: what it was divided by. By default what the file says, else what its source does: torchvision's
+            numbers for torch files of ImageNet networks and in akamaster's style, Caffe's for
+            keras.applications (whose networks take BGR unless `mean` or `std` are given). Give both: the one
+            that is left out is 0 or 1 then.
         label_names: one name a class; by default ImageNet's for 1000 classes, CIFAR-10's for akamaster's
             checkpoints with 10, numbers otherwise.
-        shortcut: option of the file's network if it is not the default one of `name`.
-        downsample: where its bottlenecks have their stride; by default "3x3" for torch files and "1x1" for
-            keras.applications.
+        shortcut: option of the file's network; by default what the file says (a `.keras` file, a file of
+            `export_weights`), else the default one of `name`.
+        downsample: where its bottlenecks have their stride; by default what the file says, else "3x3" for
+            torch files and "1x1" for keras.applications.
         padding: where its option A has zero channels: "both" sides (default for akamaster's style) or "end".
         output: the `.keras` file to write.
 
@@ -93,11 +102,11 @@ def import_weights(
         UserError: the file cannot be read or is of another network; tensors that do not fit are listed.
     """
     from keras_resnet.builders import build_model
-    from keras_resnet.saving import ModelInfo, save_model
+    from keras_resnet.saving import ModelInfo, resize_before_crop, save_model
     from keras_resnet.weights.files import image_size_of, read_weights
     from keras_resnet.weights.state import set_state
 
-    architecture = get_architecture(name, shortcut, downsample)
+    get_architecture(name, shortcut, downsample)  # wrong arguments are said before the file is read
     _check_numbers("mean", mean)
     _check_numbers("std", std)
     if padding not in (None, "both", "end"):
@@ -106,8 +115,7 @@ def import_weights(
     if output.suffix != ".keras":
         raise UsageError(f"the output must be a .keras file, not {output}")
     file = read_weights(path)
-    if downsample is None and architecture.block == "bottleneck" and file.source == "torch":
-        architecture = get_architecture(name, shortcut, "3x3")
+    architecture = _architecture_of(file, name, shortcut, downsample)
     try:
         state = file.state(architecture, mean, std, padding)
     except UserError as error:
@@ -123,6 +131,8 @@ def import_weights(
         )
     labels = _label_names(label_names, file.classes, file.source)
     size = image_size_of(state, architecture)
+    if state["normalization/mean"].ndim == 3:  # a mean image fits images of its own size
+        size = state["normalization/mean"].shape[0]
     model = build_model(
         architecture,
         classes=file.classes,
@@ -132,7 +142,7 @@ def import_weights(
     )
     set_state(model, state)
     image_size = size or architecture.default_image_size
-    resize = image_size if architecture.family == "cifar" else round(image_size * 256 / 224)
+    resize = resize_before_crop(architecture, image_size)
     return save_model(model, ModelInfo(architecture, labels, image_size, resize), output)
 
 
@@ -144,15 +154,16 @@ def export_weights(
     """Write a model's weights as a safetensors file that torchvision's model loads with `strict=True`.
 
     The file's notes hold the network's name, options and input normalisation (R, G, B in units of 0…255);
-    `import_weights` reads them back.
+    `import_weights` reads them back. A mean image is left out, with a warning.
 
     Raises:
         UsageError: `to` is not "torch", or the output is no .safetensors file.
         UserError: the model cannot be read, or the file cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     from keras_resnet.saving import load_model
+    from keras_resnet.weights.files import options_of
     from keras_resnet.weights.state import get_state
     from keras_resnet.weights.torch_names import to_torch
 
@@ -164,29 +175,47 @@ def export_weights(
     saved = load_model(model_path)
     architecture = saved.info.architecture
     state = get_state(saved.model)
-    notes = {"format": "pt", "keras_resnet": architecture.name}
-    if architecture.shortcut is not None:
-        notes["shortcut"] = architecture.shortcut
-    if architecture.block == "bottleneck":
-        notes["downsample"] = architecture.downsample
-        if architecture.downsample == "1x1":
-            logging.getLogger("keras_resnet").warning(
-                "this %s has its strides in the 1x1 convolutions, as in the paper; torchvision's has them in "
-                "the 3x3 ones and computes something else unless the strides of conv1 and conv2 are swapped",
-                architecture.name,
-            )
+    notes = {"format": "pt", **options_of(architecture)}
+    if architecture.block == "bottleneck" and architecture.downsample == "1x1":
+        logging.getLogger("keras_resnet").warning(
+            "this %s has its strides in the 1x1 convolutions, as in the paper; torchvision's has them in "
+            "the 3x3 ones and computes something else unless the strides of conv1 and conv2 are swapped",
+            architecture.name,
+        )
     mean = state.get("normalization/mean")
     if mean is not None and mean.ndim == 1:
         notes["mean"] = ",".join(str(number) for number in mean.tolist())
         notes["std"] = ",".join(str(number) for number in state["normalization/std"].tolist())
+    elif mean is not None:
+        logging.getLogger("keras_resnet").warning(
+            "this %s subtracts a mean image, which torch's layout has no place for: whoever uses the file "
+            "must subtract it",
+            architecture.name,
+        )
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = output.with_name(f".{output.name}.{os.getpid()}")
-        save_file(to_torch(state, architecture), temporary, metadata=notes)
+        # Not safetensors' save_file: its errors are no OSError, and nobody else may read what it writes.
+        temporary.write_bytes(save(to_torch(state, architecture), metadata=notes))
         temporary.replace(output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return output
+
+
+def _architecture_of(
+    file: WeightsFile, name: str, shortcut: Shortcut | None, downsample: Downsample | None
+) -> Architecture:
+    """The file's network with the options that were named, else those that the file tells."""
+    if file.notes.get("keras_resnet") == name:
+        shortcut = shortcut or cast(Shortcut | None, file.notes.get("shortcut"))
+    architecture = get_architecture(name, shortcut, downsample)
+    if downsample is None and architecture.block == "bottleneck" and file.downsample is not None:
+        architecture = get_architecture(name, shortcut, file.downsample)
+    return architecture
 
 
 def _check_numbers(name: str, values: Sequence[float] | None) -> None:

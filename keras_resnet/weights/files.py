@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
-from keras_resnet.architectures import Architecture
+from keras_resnet.architectures import Architecture, Downsample
 from keras_resnet.errors import UserError
 from keras_resnet.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights import keras_applications, torch_names
@@ -26,11 +27,16 @@ _HDF5 = b"\x89HDF"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """The tensors of a file by its own names, and whose names they are."""
+    """The tensors of a file by its own names, and whose names they are.
+
+    `notes` are what one of our own files says of its network (see `options_of`; a file of `export_weights`
+    also has "mean" and "std"); empty for files of others.
+    """
 
     path: Path
     source: Source
     tensors: State
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> int | None:
@@ -38,6 +44,28 @@ class WeightsFile:
         if "predictions/bias" in self.tensors:
             return int(self.tensors["predictions/bias"].shape[0])
         return torch_names.classes_in(self.tensors)
+
+    @property
+    def downsample(self) -> Downsample | None:
+        """Where the bottlenecks of its network have their strides; None if nobody can tell."""
+        if "keras_resnet" in self.notes:
+            return cast(Downsample | None, self.notes.get("downsample"))
+        by_source: dict[str, Downsample] = {"torch": "3x3", "keras_applications": "1x1"}
+        return by_source.get(self.source)
+
+    def warn_of_other_strides(self, architecture: Architecture) -> None:
+        """Say so where the file fits by its shapes alone: its network has its strides elsewhere."""
+        ours, theirs = architecture.downsample, self.downsample
+        if architecture.block == "bottleneck" and theirs is not None and theirs != ours:
+            logging.getLogger("keras_resnet").warning(
+                "%s: the network of this file has its strides in the %s convolutions, this %s has them in "
+                "the %s ones and computes something else; build it with downsample=%r",
+                self.path,
+                theirs,
+                architecture.name,
+                ours,
+                theirs,
+            )
 
     def state(
         self,
@@ -62,11 +90,11 @@ class WeightsFile:
             state = torch_names.from_torch(self.tensors, architecture, padding)
             if self.source == "akamaster" or architecture.family == "imagenet":
                 _set_normalization(state, IMAGENET_MEAN, IMAGENET_STD)
-            metadata = read_metadata(self.path)
-            if "mean" in metadata and "std" in metadata:  # a file of `export_weights`
-                _set_normalization(state, *(_numbers(metadata[name]) for name in ("mean", "std")))
+            if "mean" in self.notes and "std" in self.notes:  # a file of `export_weights`
+                _set_normalization(state, *(_numbers(self.notes[name]) for name in ("mean", "std")))
         if not caffe:
-            _set_normalization(state, mean or (0.0, 0.0, 0.0), std or (1.0, 1.0, 1.0))
+            mean = (0.0, 0.0, 0.0) if mean is None else mean
+            _set_normalization(state, mean, (1.0, 1.0, 1.0) if std is None else std)
         return state
 
 
@@ -88,9 +116,21 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     if start[:2] == b"PK" and _is_keras_archive(path):
         from keras_resnet.saving import load_model
 
-        return WeightsFile(path, "keras_resnet", get_state(load_model(path).model))
+        saved = load_model(path)
+        return WeightsFile(path, "keras_resnet", get_state(saved.model), options_of(saved.info.architecture))
     tensors = read_tensors(path)
-    return WeightsFile(path, "akamaster" if torch_names.is_akamaster(tensors) else "torch", tensors)
+    akamaster = torch_names.is_akamaster(tensors)
+    return WeightsFile(path, "akamaster" if akamaster else "torch", tensors, read_metadata(path))
+
+
+def options_of(architecture: Architecture) -> dict[str, str]:
+    """A network's name ("keras_resnet"), and its "shortcut" and "downsample" where it has any, as notes."""
+    notes = {"keras_resnet": architecture.name}
+    if architecture.shortcut is not None:
+        notes["shortcut"] = architecture.shortcut
+    if architecture.block == "bottleneck":
+        notes["downsample"] = architecture.downsample
+    return notes
 
 
 def image_size_of(state: State, architecture: Architecture) -> int | None:

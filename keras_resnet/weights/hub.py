@@ -69,7 +69,12 @@ class OfficialWeights:
         """
         file = self.cached
         if file.is_file():
-            self._check(file, self.checksum)
+            if self.checksum is not None and not _is(file, self.checksum):
+                kind, wanted = self.checksum
+                raise UserError(
+                    f"{file} is not what {self.url} should be ({kind} {wanted}): delete it and try again, or "
+                    "put the right file there"
+                )
             return file
         by_hand = f"fetch {self.url} by other means and put it at {file}"
         temporary = f".{self.filename}.{os.getpid()}"
@@ -79,33 +84,30 @@ class OfficialWeights:
             file.parent.mkdir(parents=True, exist_ok=True)
             checksum = self.checksum or _announced(self.url)
             with contextlib.redirect_stdout(sys.stderr):  # the progress bar; stdout belongs to results
-                fetched = Path(
-                    keras.utils.get_file(temporary, self.url, cache_subdir=".", cache_dir=str(file.parent))
+                fetched = Path(  # anew, since half a file of that name may be left of an earlier process
+                    keras.utils.get_file(
+                        temporary, self.url, cache_subdir=".", cache_dir=str(file.parent), force_download=True
+                    )
                 )
+            try:
+                if not _is(fetched, checksum):
+                    raise ValueError(f"what came is not what its publisher says, {' '.join(checksum)}")
+                fetched.replace(file)
+            finally:
+                fetched.unlink(missing_ok=True)
         except Exception as error:
             (file.parent / temporary).unlink(missing_ok=True)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rsplit(" -- ", 1)[-1]
             raise UserError(f"cannot fetch the official weights ({reason}); {by_hand}") from error
         finally:
             socket.setdefaulttimeout(timeout)
-        try:
-            self._check(fetched, checksum)
-            fetched.replace(file)
-        finally:
-            fetched.unlink(missing_ok=True)
         return file
 
-    def _check(self, file: Path, checksum: tuple[str, str] | None) -> None:
-        if checksum is None:
-            return
-        kind, wanted = checksum
-        with file.open("rb") as content:
-            if hashlib.file_digest(content, kind).hexdigest() == wanted:
-                return
-        raise UserError(
-            f"{file} is not what {self.url} should be ({kind} {wanted}): delete it and try again, or put the "
-            "right file there"
-        )
+
+def _is(file: Path, checksum: tuple[str, str]) -> bool:
+    kind, wanted = checksum
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, kind).hexdigest() == wanted
 
 
 def official_weights(architecture: Architecture, include_top: bool = True) -> OfficialWeights:
@@ -142,8 +144,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _announced(url: str) -> tuple[str, str] | None:
-    """The SHA-256 that Hugging Face announces for a file, None if it does not."""
+def _announced(url: str) -> tuple[str, str]:
+    """The SHA-256 that Hugging Face announces for a file.
+
+    Raises:
+        ValueError: it announces none, so that nothing would tell whether the right file came.
+    """
     request = urllib.request.Request(url, method="HEAD")
     try:
         headers = urllib.request.build_opener(_NoRedirect).open(request).headers
@@ -152,4 +158,6 @@ def _announced(url: str) -> tuple[str, str] | None:
             raise
         headers = error.headers
     etag = (headers.get("X-Linked-ETag") or "").strip('"')
-    return ("sha256", etag) if len(etag) == 64 else None
+    if len(etag) != 64:
+        raise ValueError("its server announces no SHA-256 to check it by")
+    return "sha256", etag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -9,14 +10,11 @@ import numpy as np
 
 from keras_resnet.architectures import Architecture
 from keras_resnet.errors import UserError
+from keras_resnet.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.saving import RUN_MODEL
 from keras_resnet.weights.files import read_weights
 from keras_resnet.weights.hub import official_weights
 from keras_resnet.weights.state import State, get_state, set_state
-
-# Of files that do not say how their network was fed: ImageNet's, as for torchvision and timm.
-MEAN = np.array([123.675, 116.28, 103.53], np.float32)
-STD = np.array([58.395, 57.12, 57.375], np.float32)
 
 
 def initial_state(source: str, architecture: Architecture) -> State:
@@ -29,19 +27,22 @@ def initial_state(source: str, architecture: Architecture) -> State:
     Raises:
         UserError: there is no such file, or it cannot be read.
     """
-    mean, std = MEAN, STD
+    # Of files that do not say how their network was fed: ImageNet's, as for torchvision and timm.
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
     path = Path(source)
     if source == "imagenet":
         official = official_weights(architecture)
-        path = Path(official.path())
-        mean, std = np.asarray(official.mean, np.float32), np.asarray(official.std, np.float32)
+        path, mean, std = official.path(), official.mean, official.std
     elif path.is_dir():
         path = path / RUN_MODEL
     if not path.is_file():
         raise UserError(f'no weights at {source}: name a file, a run folder, or "imagenet"')
-    state = dict(read_weights(path).state(architecture))
-    state.setdefault("normalization/mean", mean)
-    state.setdefault("normalization/std", std)
+    file = read_weights(path)
+    file.warn_of_other_strides(architecture)
+    state = dict(file.state(architecture))
+    state.setdefault("normalization/mean", np.asarray(mean, np.float32))
+    state.setdefault("normalization/std", np.asarray(std, np.float32))
     return state
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from keras_resnet.architectures import Architecture
 from keras_resnet.errors import UserError
+from keras_resnet.layers import BN_EPSILON
 from keras_resnet.weights.shapes import NORM_WEIGHTS, check_tensors, expected_shapes, norm_of, vgg_image_size
 from keras_resnet.weights.state import State
 
 EPSILON = 1.001e-5  # of keras.applications' batch normalisation
-OUR_EPSILON = 1e-5
 CAFFE_MEAN = (123.68, 116.779, 103.939)  # RGB; keras.applications' "caffe" preprocessing
 CAFFE_STD = (1.0, 1.0, 1.0)
 
@@ -83,7 +83,7 @@ def _fold_biases(state: State, tensors: Mapping[str, np.ndarray], names: Mapping
         bias = tensors[names[name].replace("/kernel", "/bias")].astype(np.float64)
         mean, variance = (state[f"{norm}/{n}"].astype(np.float64) for n in NORM_WEIGHTS[2:])
         state[f"{norm}/moving_mean"] = (mean - bias).astype(np.float32)
-        state[f"{norm}/moving_variance"] = (variance + (EPSILON - OUR_EPSILON)).astype(np.float32)
+        state[f"{norm}/moving_variance"] = (variance + (EPSILON - BN_EPSILON)).astype(np.float32)
 
 
 def _their_name(name: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_resnet.architectures import Architecture
 from keras_resnet.errors import UserError
-from keras_resnet.weights.state import check_names, size
+from keras_resnet.weights.state import check_names, shape_text
 
 NORM_WEIGHTS = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -65,7 +65,7 @@ def check_tensors(
     missing = [name for name in wanted if name not in tensors and name not in optional]
     surplus = sorted(set(tensors) - set(wanted))
     misshapen = [
-        f"{name} {size(tensors[name].shape)} instead of {size(shape)}"
+        f"{name} {shape_text(tensors[name].shape)} instead of {shape_text(shape)}"
         for name, shape in wanted.items()
         if name in tensors and tuple(tensors[name].shape) != tuple(shape)
     ]

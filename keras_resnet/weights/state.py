@@ -61,7 +61,7 @@ def set_state(model: keras.Model, state: Mapping[str, np.ndarray], strict: bool 
     for name, (variable, block) in wanted.items():
         shape = tuple(variable.shape) if block is None else tuple(variable.shape)[1:]
         if name in state and tuple(state[name].shape) != shape:
-            misshapen.append(f"{name} {size(state[name].shape)} instead of {size(shape)}")
+            misshapen.append(f"{name} {shape_text(state[name].shape)} instead of {shape_text(shape)}")
     check_names(f"the weights do not fit {model.name}", missing, surplus, misshapen)
 
     stacks: dict[str, np.ndarray] = {}
@@ -94,7 +94,7 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
-def size(shape: Any) -> str:
+def shape_text(shape: Any) -> str:
     """64×3×3, or "scalar"."""
     return "×".join(map(str, shape)) or "scalar"
 

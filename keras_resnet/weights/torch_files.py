@@ -82,9 +82,7 @@ class _Tensor:
         buffer, data = self.buffer, self.buffer.data
         if data is None or len(data) < buffer.count * buffer.item_size:
             raise ValueError("a tensor without its data: the file is cut off")
-        if (
-            math.prod(self.shape) > buffer.count
-        ):  # repeated by strides of 0: a few bytes would claim terabytes
+        if math.prod(self.shape) > buffer.count:  # strides of 0: a few bytes would claim terabytes
             raise ValueError("a tensor of more numbers than its data")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         if 0 not in self.shape and last >= buffer.count:  # the bound that as_strided does not check
@@ -235,9 +233,15 @@ def _state_dict(content: Any, byte_order: ByteOrder) -> dict[str, np.ndarray]:
             break
     if not isinstance(content, Mapping):
         raise ValueError(f"it holds a {type(content).__name__}, not a state dict")
-    tensors = {
-        str(name): value.array(byte_order) for name, value in content.items() if isinstance(value, _Tensor)
-    }
+    found = {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}
+    buffers = {id(tensor.buffer): tensor.buffer for tensor in found.values()}.values()
+    stored = sum(len(buffer.data or b"") // buffer.item_size for buffer in buffers)
+    claimed, tensors = 0, {}
+    for name, tensor in found.items():
+        tensors[name] = tensor.array(byte_order)
+        claimed += tensors[name].size
+        if claimed > 2 * stored:  # tied weights are one thing, a thousand copies of a storage another
+            raise ValueError("its tensors claim more numbers than it has")
     if not tensors:
         raise ValueError("it holds no tensors")
     return tensors
@@ -278,11 +282,16 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     table = json.loads(data[8 : 8 + size])
     table.pop("__metadata__", None)
     numbers = memoryview(data)[8 + size :]
-    tensors = {}
+    claimed, tensors = 0, {}
     for name, entry in table.items():
         begin, end = entry["data_offsets"]
         if not 0 <= begin <= end <= len(numbers):
             raise ValueError(f"{name} reaches beyond the end of the file: it is cut off")
+        claimed += end - begin
+        if claimed > len(numbers):
+            raise ValueError("its tensors overlap")
+        if entry["dtype"] not in _SAFETENSORS_TYPES:
+            raise ValueError(f"{name} is of type {entry['dtype']}, which is not read here")
         array = np.frombuffer(numbers[begin:end], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
         tensors[name] = _widened(array) if entry["dtype"] == "BF16" else array
     if not tensors:

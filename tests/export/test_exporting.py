@@ -124,6 +124,19 @@ def test_given_images_are_compared(keras_file, tmp_path):
     assert result.max_difference < 1e-6
 
 
+def test_of_many_images_always_the_same_are_compared(keras_file, tmp_path, monkeypatch):
+    for number, label in enumerate(["cat", "dog", "cat"]):
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{number}.png").write_bytes(picture("PNG", number))
+    monkeypatch.setattr(exporting, "MOST_IMAGES", 2)
+    result = export_model(keras_file, tmp_path / "export", images=str(tmp_path))
+    assert (result.images, result.max_difference < 1e-6) == (2, True)
+    assert result.model_error in (0, 50, 100)  # the labels are those of the two
+    files = [str(number) for number in range(9)]
+    assert exporting._some(files) == exporting._some(files) == sorted(exporting._some(files))
+    assert len(exporting._some(files)) == 2
+
+
 def test_mixed_precision_models_are_compared_in_float32():
     architecture = tiny("resnet20", blocks=1)
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -5,7 +5,7 @@ import pytest
 from saved_networks import random_model, tiny
 
 from keras_resnet.errors import UserError
-from keras_resnet.export.folding import batch_norm_of, fold
+from keras_resnet.export.folding import fold
 from keras_resnet.weights.state import get_state
 
 
@@ -32,18 +32,6 @@ def test_epsilon_is_the_models_own(state):
     architecture = tiny("resnet20", blocks=1)
     near, far = (fold(architecture, state, epsilon).layers["conv1_conv"].kernel for epsilon in (1e-5, 1e-1))
     assert np.abs(near - far).max() > 1e-3
-
-
-@pytest.mark.parametrize(
-    ("conv", "norm"),
-    [
-        ("conv1_conv", "conv1_bn"),
-        ("conv2_block1_conv2", "conv2_block1_bn2"),
-        ("conv3_block1_shortcut_conv", "conv3_block1_shortcut_bn"),
-    ],
-)
-def test_name_of_the_batch_norm_behind_a_convolution(conv, norm):
-    assert batch_norm_of(conv) == norm
 
 
 def test_a_model_without_top_is_refused_by_name(state):

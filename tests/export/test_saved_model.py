@@ -186,6 +186,12 @@ def test_nothing_is_left_of_an_unpublished_version(tmp_path):
     assert not (tmp_path / "a" / "b").exists()
 
 
+def test_the_error_is_seen_even_where_the_folder_has_gone(tmp_path):
+    with pytest.raises(RuntimeError), new_version(tmp_path / "a"):
+        (tmp_path / "a").rename(tmp_path / "b")
+        raise RuntimeError
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot write to .*file"), new_version(tmp_path / "file"):

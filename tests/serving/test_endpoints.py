@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from saved_networks import picture, pixels, saved_network
+from saved_networks import picture, pixels, saved_network, tiny
 
+from keras_resnet.builders import build_model
 from keras_resnet.errors import UserError
+from keras_resnet.evaluation import explain
 from keras_resnet.export import export_model
+from keras_resnet.saving import ModelInfo, save_model
 from keras_resnet.serving.endpoints import load_served
 
 FILES = np.array([picture("PNG", 1), picture("JPEG", 2)], object)
@@ -39,6 +43,12 @@ def test_a_folder_of_versions_is_served_by_its_newest(home, exported):
     assert load_served(str(home / "run"), "other").name == "other"
 
 
+def test_a_run_is_served_under_the_name_of_its_folder(home, tmp_path):
+    shutil.copytree(home / "run", tmp_path / "digits-lr0.1")
+    assert load_served(tmp_path / "digits-lr0.1").name == "digits-lr0.1"
+    assert load_served(tmp_path / "digits-lr0.1" / "model.keras").name == "digits-lr0.1"
+
+
 def test_every_form_has_the_same_endpoints_and_answers(home, exported):
     keras = load_served(str(home / "run"))
     for name in ("serving_default", "classify_bytes"):
@@ -58,6 +68,25 @@ def test_every_form_explains_alike(home, exported):
     keras = load_served(str(home / "run"))
     view = pixels(3, 32, 32)
     np.testing.assert_allclose(keras.explain(view), exported.explain(view), rtol=0, atol=1e-5)
+
+
+def test_the_model_behind_heat_maps_is_built_once(home, monkeypatch):
+    built = []
+    of = explain.heatmaps_of
+    monkeypatch.setattr(explain, "heatmaps_of", lambda model: built.append(model) or of(model))
+    served = load_served(str(home / "run"))
+    first, second, again = (served.explain(pixels(seed, 32, 32)) for seed in (1, 2, 1))
+    assert len(built) == 1
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_network_without_classifier_is_named(tmp_path):
+    architecture = tiny("resnet20", blocks=1)
+    model = build_model(architecture, include_top=False, pooling="avg")
+    path = save_model(model, ModelInfo(architecture, ("a", "b"), 32, 32), tmp_path / "m.keras")
+    with pytest.raises(UserError, match=r"m\.keras has no classifier: it ends in"):
+        load_served(path)
 
 
 @pytest.mark.parametrize("form", ["run", "pets"])

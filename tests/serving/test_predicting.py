@@ -72,6 +72,13 @@ def test_top_is_limited_by_the_classes(home):
     assert sum(entry["probability"] for entry in everything) == pytest.approx(1)
 
 
+def test_one_image_may_stand_alone_and_paths_need_not_be_strings(home, answers):
+    for image in (home / "pictures" / "a.png", str(home / "pictures" / "a.png")):
+        (answer,) = predict(home / "run", image)
+        assert answer["image"] == str(image)
+        assert answer["top"][0]["label"] == answers[0]["top"][0]["label"]
+
+
 def test_standard_input(answers, home, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(picture("PNG", 1))))
     (answer,) = predict(str(home / "run"), ["-"])

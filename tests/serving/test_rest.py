@@ -69,6 +69,11 @@ def test_bytes_are_base64_or_plain_strings(data):
     assert request.arrays["image_bytes"].tolist() == [b"\xff\x00", b"second"]
 
 
+def test_half_a_character_is_some_bytes():
+    request = parsed({"signature_name": "classify_bytes", "instances": ["\ud800"]})
+    assert request.arrays["image_bytes"].tolist() == [b"\xed\xa0\x80"]
+
+
 def test_equally_long_strings_stay_strings():
     request = parsed({"signature_name": "classify_bytes", "instances": [b64(b"ab"), b64(b"cd")]})
     assert request.arrays["image_bytes"].shape == (2,)
@@ -126,8 +131,9 @@ def test_pixels_in_all_are_limited(monkeypatch):
         parsed({"instances": [IMAGE] * 2})
 
 
+text = st.text(st.characters(exclude_categories=()))  # halves of characters too
 anything = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    st.none() | st.booleans() | st.floats() | st.integers() | text,
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.sampled_from(["instances", "inputs", "b64", "images", "signature_name"]), inner)

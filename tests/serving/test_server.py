@@ -127,6 +127,7 @@ def test_predict_on_files(running, served):
     [
         ("GET", "/v1/models/cats", None, 404, "no model 'cats'"),
         ("GET", "/v1/models/pets/versions/7", None, 404, "version 7"),
+        ("GET", f"/v1/models/pets/versions/{'7' * 5000}", None, 404, "version 7777"),
         ("POST", "/v1/models/cats:predict", {}, 404, "no model 'cats'"),
         ("GET", "/v1/models/pets:predict", None, 404, "no model 'pets:predict'"),
         ("POST", "/v1/models/pets", b"", 405, "Method Not Allowed"),

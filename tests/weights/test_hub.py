@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,7 +84,7 @@ def test_the_checksum_that_the_server_announces(server, keras_home):
     assert weights(f"{address}/hub/file").path().read_bytes() == CONTENT
     (keras_home / "models" / "some.weights").unlink()
     handler.announced = "0" * 64
-    with pytest.raises(UserError, match="is not what"):
+    with pytest.raises(UserError, match=r"not what its publisher says, sha256 000.*; fetch .*some\.weights$"):
         weights(f"{address}/hub/file").path()
     assert list((keras_home / "models").iterdir()) == []
 
@@ -97,6 +98,29 @@ def test_a_wrong_file_is_neither_kept_nor_used(server, keras_home):
     (keras_home / "models" / "some.weights").write_bytes(b"put there by hand, but another")
     with pytest.raises(UserError, match=r"some\.weights is not what .* delete it and try again"):
         replace(official, checksum=("md5", MD5)).path()
+
+
+def test_what_nobody_announces_a_checksum_for_is_not_taken(server, keras_home):
+    handler, address = server
+    handler.announced = "W/abc"
+    with pytest.raises(UserError, match=r"announces no SHA-256 .*; fetch http.* put it at .*some\.weights"):
+        weights(f"{address}/hub/file").path()
+    assert list((keras_home / "models").iterdir()) == []
+
+
+def test_half_a_file_of_an_earlier_process_is_not_taken(server, keras_home):
+    _, address = server
+    (keras_home / "models").mkdir(parents=True)
+    (keras_home / "models" / f".some.weights.{os.getpid()}").write_bytes(b"hal")
+    assert weights(f"{address}/store/file", ("md5", MD5)).path().read_bytes() == CONTENT
+
+
+def test_a_place_that_cannot_be_written_is_one_line_too(server, keras_home):
+    _, address = server
+    (keras_home / "models" / "some.weights").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"cannot fetch the official weights \(.*Is a directory"):
+        weights(f"{address}/store/file", ("md5", MD5)).path()
+    assert [path.name for path in (keras_home / "models").iterdir()] == ["some.weights"]
 
 
 def test_without_network_one_line_says_what_to_do(keras_home):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import zipfile
@@ -9,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from keras_resnet.errors import UserError
-from keras_resnet.weights.torch_files import _Buffer, _Tensor, read_metadata, read_tensors
+from keras_resnet.weights.torch_files import _Buffer, _state_dict, _Tensor, read_metadata, read_tensors
 
 from .torch_pickles import state_dict_pickle, write_checkpoint, write_legacy, write_zip
 
@@ -115,6 +116,34 @@ def test_a_few_bytes_cannot_claim_gigabytes(tmp_path):
             bomb.writestr(name, stored.read(name))
     with pytest.raises(UserError, match=r"bomb\.pth: it is compressed"):
         read_tensors(tmp_path / "bomb.pth")
+
+
+def test_one_storage_cannot_be_copied_a_thousand_times():
+    def view(buffer):
+        return _Tensor(buffer, 0, (8,), (1,))
+
+    buffer = _Buffer("f4", 8, bytes(32))
+    assert len(_state_dict({"a": view(buffer), "tied": view(buffer)}, "<")) == 2
+    claims_much = _Buffer("f4", 10**9, bytes(4))
+    for more in ({}, {"z": view(claims_much)}):
+        tensors = {str(index): view(buffer) for index in range(5)}
+        with pytest.raises(ValueError, match="claim more numbers than it has"):
+            _state_dict({**tensors, **more}, "<")
+
+
+def test_safetensors_may_not_overlap_and_their_types_are_named(tmp_path):
+    def write(table):
+        header = json.dumps(table).encode()
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+        return path
+
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    assert read_tensors(write({"a": entry})).keys() == {"a"}
+    with pytest.raises(UserError, match="its tensors overlap"):
+        read_tensors(write({"a": entry, "b": entry}))
+    with pytest.raises(UserError, match="a is of type F8_E4M3, which is not read here"):
+        read_tensors(write({"a": {**entry, "dtype": "F8_E4M3"}}))
 
 
 def test_damaged_and_foreign_files_are_explained(tmp_path, tensors):

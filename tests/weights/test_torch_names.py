@@ -12,6 +12,7 @@ from keras_resnet.builders import build_model
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.saving import load_model, save_model
 from keras_resnet.weights import export_weights, import_weights
+from keras_resnet.weights.shapes import norm_of
 from keras_resnet.weights.state import get_state, set_state
 from keras_resnet.weights.torch_files import read_metadata, read_tensors
 from keras_resnet.weights.torch_names import from_torch, to_torch, torch_names
@@ -30,6 +31,18 @@ def test_names():
     assert names["conv3_block1_shortcut_bn/gamma"] == "layer2.0.downsample.1.weight"
     assert torch_names(ARCHITECTURES["vgg19"])["block5_conv4/bias"] == "features.34.bias"
     assert torch_names(ARCHITECTURES["vgg16"])["predictions/kernel"] == "classifier.6.weight"
+
+
+@pytest.mark.parametrize(
+    ("conv", "norm"),
+    [
+        ("conv1_conv", "conv1_bn"),
+        ("conv2_block1_conv2", "conv2_block1_bn2"),
+        ("conv3_block1_shortcut_conv", "conv3_block1_shortcut_bn"),
+    ],
+)
+def test_name_of_the_batch_norm_behind_a_convolution(conv, norm):
+    assert norm_of(conv) == norm
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "plain18", "resnet20", "vgg16"])
@@ -122,9 +135,8 @@ def test_an_exported_file_is_read_back_whole(tmp_path):
     save_model(model, ModelInfo(architecture, ("a", "b", "c"), 32, 32), tmp_path / "model.keras")
     path = export_weights(tmp_path / "model.keras", output=tmp_path / "out" / "weights.safetensors")
     assert read_metadata(path)["shortcut"] == "B"
-    again = import_weights(
-        path, "resnet20", shortcut="B", label_names=("a", "b", "c"), output=tmp_path / "again.keras"
-    )
+    assert path.stat().st_mode & 0o777 == (tmp_path / "model.keras").stat().st_mode & 0o777
+    again = import_weights(path, "resnet20", label_names=("a", "b", "c"), output=tmp_path / "again.keras")
     loaded = load_model(again)
     assert loaded.info.label_names == ("a", "b", "c")
     state = get_state(model)

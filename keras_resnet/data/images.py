@@ -1,0 +1,58 @@
+"""Single image files that somebody names, as a network sees them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.data.folders import SUFFIXES
+from keras_resnet.data.views import EvalView, image_to_view
+from keras_resnet.errors import UserError
+from keras_resnet.saving import ModelInfo
+
+
+def image_files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Files as they are, and for a folder all images below it, by name.
+
+    Raises:
+        UserError: a folder has no images.
+    """
+    files: list[str] = []
+    for path in paths:
+        if not Path(path).is_dir():
+            files.append(os.fspath(path))
+            continue
+        found = sorted(p for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not found:
+            raise UserError(f"no images in {path}: looked for {', '.join(sorted(SUFFIXES))}")
+        files += map(str, found)
+    return files
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        UserError: it cannot be read; the message names it.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def view_of(name: str | os.PathLike[str], contents: bytes, info: ModelInfo) -> np.ndarray:
+    """The test view of an image file's bytes, [S, S, 3] uint8; `name` is for the message.
+
+    Raises:
+        UserError: the bytes are no readable image.
+    """
+    view = EvalView("single", info.image_size, info.resize)
+    try:
+        return image_to_view(tf.constant(contents), view).numpy()
+    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
+        raise UserError(f"{name} is no readable JPEG, PNG, BMP or GIF image") from error

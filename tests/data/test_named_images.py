@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from saved_networks import bomb, picture, tiny
+
+from keras_resnet.data.images import image_files, read_file, view_of
+from keras_resnet.errors import UserError
+from keras_resnet.saving import ModelInfo
+
+INFO = ModelInfo(tiny("resnet20"), ("cat", "dog"), 32, 36)
+
+
+def test_folders_are_all_their_images(tmp_path):
+    for name in ("b.PNG", "a.jpeg", "notes.txt", "sub/c.gif", "d.jpe", "none/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [str(tmp_path / name) for name in ("a.jpeg", "b.PNG", "d.jpe", "sub/c.gif")]
+    assert image_files([str(tmp_path), "x"]) == [*names, "x"]
+    with pytest.raises(UserError, match=r"no images in .*none: looked for \.bmp"):
+        image_files([str(tmp_path), str(tmp_path / "none")])
+
+
+def test_a_view_is_the_central_square():
+    view = view_of("a.png", picture("PNG", height=36, width=50), INFO)
+    assert (view.shape, view.dtype) == ((32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("contents", [b"", b"hello", bomb(), picture()[:50]])
+def test_what_is_no_image_is_named(contents):
+    with pytest.raises(UserError, match=r"^bad\.png is no readable JPEG, PNG, BMP or GIF image$"):
+        view_of("bad.png", contents, INFO)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*none\.png: No such file"):
+        read_file(str(tmp_path / "none.png"))
