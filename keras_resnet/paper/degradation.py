@@ -97,9 +97,7 @@ def summary(comparisons: dict[str, Comparison]) -> str:
 def _comparison(depths: dict[int, list[RunFolder]]) -> Comparison:
     shallow, deep = depths[min(depths)], depths[max(depths)]
     common = {run.net.seed for run in shallow} & {run.net.seed for run in deep}
-    if (
-        common
-    ):  # a budget may end after some of the seeds: means over different ones compare seeds, not depths
+    if common:  # a budget may end after some of the seeds; means over different ones compare seeds
         shallow = [run for run in shallow if run.net.seed in common]
         deep = [run for run in deep if run.net.seed in common]
     return Comparison(
