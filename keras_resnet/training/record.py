@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,12 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.errors import UserError
-from keras_resnet.training.checkpoints import write_atomically
+from keras_resnet.saving import RUN_MODEL
+from keras_resnet.training.checkpoints import FOLDER, write_atomically
 from keras_resnet.training.devices import describe_devices
 
 FILE = "run.json"
+SKIPPED = "skipped.csv"
 _MEASURED = ("evaluation-*.json", "scores-*.npz", "responses.json")
 
 
@@ -75,6 +78,15 @@ def forget_measurements(workdir: Path) -> None:
     for pattern in _MEASURED:
         for path in workdir.glob(pattern):
             path.unlink(missing_ok=True)
+
+
+def empty(workdir: Path) -> None:
+    """Remove a run from its folder, and nothing else that lies there."""
+    for name in (FOLDER, "tensorboard", "profile"):
+        shutil.rmtree(workdir / name, ignore_errors=True)
+    forget_measurements(workdir)
+    for name in (FILE, "history.csv", SKIPPED, RUN_MODEL):
+        (workdir / name).unlink(missing_ok=True)
 
 
 def hardware(strategy: tf.distribute.Strategy) -> dict[str, Any]:

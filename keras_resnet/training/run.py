@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.layers import require_tensorflow
 from keras_resnet.saving import RUN_MODEL, ModelInfo, save_model
-from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint, locked
+from keras_resnet.training.checkpoints import latest_checkpoint, locked
 from keras_resnet.training.devices import (
     describe_devices,
     make_strategy,
@@ -30,14 +29,13 @@ from keras_resnet.training.inputs import Inputs
 from keras_resnet.training.interrupts import Interrupted
 from keras_resnet.training.progress import Reporter
 from keras_resnet.training.recalibration import recalibrate
-from keras_resnet.training.record import FILE, RunRecord, forget_measurements, plain
+from keras_resnet.training.record import SKIPPED, RunRecord, empty, plain
 from keras_resnet.training.schedules import Schedule
 from keras_resnet.training.settings import RunSettings, check_same, eval_view
 from keras_resnet.weights.initial import initial_state, start_from
 from keras_resnet.weights.state import State
 
 RECALIBRATION_BATCHES = 100
-SKIPPED = "skipped.csv"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def train(
     chief = workers_of(strategy)[0] == 0
     with locked(workdir) if chief else nullcontext():
         if fresh and chief:
-            _empty(workdir)
+            empty(workdir)
         run = _Run(settings, dataset, workdir, strategy, habits or Habits(), quiet or not chief)
         try:
             return run.finish(run.epochs())
@@ -123,8 +121,7 @@ class _Run:
         self._check_batch()
         self.initial: State | None = None
         if settings.initial_weights:
-            self.initial = initial_state(settings.initial_weights, settings.architecture)
-            _fit_mean_image(self.initial, settings.image_size)
+            self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
         self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial)
         self.per_epoch = self.inputs.steps_per_epoch
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
@@ -234,7 +231,6 @@ class _Run:
         if recipe.recalibrate or recipe.ema:  # averaged weights have statistics of their own
             batches = self.inputs.training_share(self.total_steps).take(RECALIBRATION_BATCHES)
             recalibrate(model, batches)
-        if recipe.ema or recipe.recalibrate:
             loop.last["val_error"] = self.engine.evaluate(self.inputs.validation())
         last = loop.last
         result = RunResult(
@@ -284,18 +280,3 @@ class _Run:
             )
         if first_step:
             reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
-
-
-def _fit_mean_image(state: State, image_size: int) -> None:
-    """A mean image fits images of one size only; its mean colour fits every one."""
-    if state["normalization/mean"].ndim == 3 and state["normalization/mean"].shape[0] != image_size:
-        for name in ("normalization/mean", "normalization/std"):
-            state[name] = state[name].mean((0, 1))
-
-
-def _empty(workdir: Path) -> None:
-    for name in (FOLDER, "tensorboard", "profile"):
-        shutil.rmtree(workdir / name, ignore_errors=True)
-    forget_measurements(workdir)
-    for name in (FILE, "history.csv", SKIPPED, RUN_MODEL):
-        (workdir / name).unlink(missing_ok=True)

@@ -17,12 +17,14 @@ from keras_resnet.weights.hub import official_weights
 from keras_resnet.weights.state import State, get_state, set_state
 
 
-def initial_state(source: str, architecture: Architecture) -> State:
+def initial_state(source: str, architecture: Architecture, image_size: int | None = None) -> State:
     """The weights at `source` by neutral name, always with the normalisation that they were trained with.
 
     Args:
         source: "imagenet" for the official weights, a run folder, or a weights file of any known kind.
         architecture: the network that they are for.
+        image_size: side of its input in pixels. A mean image fits one size only; for another, its mean
+            colour takes its place.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -43,6 +45,10 @@ def initial_state(source: str, architecture: Architecture) -> State:
     state = dict(file.state(architecture))
     state.setdefault("normalization/mean", np.asarray(mean, np.float32))
     state.setdefault("normalization/std", np.asarray(std, np.float32))
+    kept = state["normalization/mean"]
+    if image_size is not None and kept.ndim == 3 and kept.shape[0] != image_size:
+        for name in ("normalization/mean", "normalization/std"):
+            state[name] = state[name].mean((0, 1))
     return state
 
 
