@@ -216,7 +216,7 @@ def without_network(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         run,
         "initial_state",
-        lambda _, net: get_state(build_model(net, mean=IMAGENET_MEAN, std=IMAGENET_STD)),
+        lambda _, net, size: get_state(build_model(net, mean=IMAGENET_MEAN, std=IMAGENET_STD)),
     )
 
 
