@@ -16,9 +16,10 @@ from keras_resnet.errors import UserError
 from keras_resnet.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights import keras_applications, torch_names
 from keras_resnet.weights.keras_files import read_h5
+from keras_resnet.weights.safetensors_files import read_metadata
 from keras_resnet.weights.shapes import check_tensors, expected_shapes, vgg_image_size
 from keras_resnet.weights.state import State, get_state
-from keras_resnet.weights.torch_files import read_metadata, read_tensors
+from keras_resnet.weights.torch_files import read_tensors
 
 Source = Literal["torch", "akamaster", "keras_applications", "keras_resnet"]
 

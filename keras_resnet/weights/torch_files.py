@@ -1,4 +1,4 @@
-"""Reads the tensors in .pth, .pt, .th and .safetensors files without torch, and without running anything.
+"""Reads the tensors in torch's .pth, .pt and .th files without torch, and without running anything.
 
 torch files are pickles, and a pickle is a program: it names functions to call. Here only the few names that a
 state dict needs are answered, by functions of this module that describe tensors; any other name ends
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import io
-import json
 import math
 import pickle
 import zipfile
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 
 from keras_resnet.errors import UserError
+from keras_resnet.weights.safetensors_files import read_safetensors, widened
 
 ByteOrder = Literal["<", ">"]
 
@@ -96,12 +96,7 @@ class _Tensor:
             writeable=False,
         )
         array = np.array(view, dtype.newbyteorder("="))
-        return _widened(array) if buffer.dtype == _BFLOAT16 else array
-
-
-def _widened(bits: np.ndarray) -> np.ndarray:
-    """bfloat16, given as its 16 bits, in float32."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+        return widened(array) if buffer.dtype == _BFLOAT16 else array
 
 
 @dataclass
@@ -167,7 +162,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
                 content = _read_legacy(file)
                 byte_order = "<"
             elif start[8:9] == b"{":
-                return _read_safetensors(path)
+                return read_safetensors(path)
             else:
                 raise ValueError("it is neither a torch file nor a safetensors file")
         return _state_dict(content, byte_order)
@@ -242,58 +237,6 @@ def _state_dict(content: Any, byte_order: ByteOrder) -> dict[str, np.ndarray]:
         claimed += tensors[name].size
         if claimed > 2 * stored:  # tied weights are one thing, a thousand copies of a storage another
             raise ValueError("its tensors claim more numbers than it has")
-    if not tensors:
-        raise ValueError("it holds no tensors")
-    return tensors
-
-
-_SAFETENSORS_TYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-    "BOOL": "?",
-}
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The notes in a safetensors file; none for files of other kinds."""
-    with path.open("rb") as file:
-        start = file.read(9)
-        size = int.from_bytes(start[:8], "little")
-        if start[8:] != b"{" or size > path.stat().st_size:
-            return {}
-        file.seek(8)
-        metadata = json.loads(file.read(size)).get("__metadata__", {})
-    return {str(key): str(value) for key, value in metadata.items()}
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """An 8-byte length, a JSON table of names, types, shapes and offsets, and the numbers."""
-    data = path.read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    if size > len(data) - 8:
-        raise ValueError("it is neither a torch file nor a safetensors file")
-    table = json.loads(data[8 : 8 + size])
-    table.pop("__metadata__", None)
-    numbers = memoryview(data)[8 + size :]
-    claimed, tensors = 0, {}
-    for name, entry in table.items():
-        begin, end = entry["data_offsets"]
-        if not 0 <= begin <= end <= len(numbers):
-            raise ValueError(f"{name} reaches beyond the end of the file: it is cut off")
-        claimed += end - begin
-        if claimed > len(numbers):
-            raise ValueError("its tensors overlap")
-        if entry["dtype"] not in _SAFETENSORS_TYPES:
-            raise ValueError(f"{name} is of type {entry['dtype']}, which is not read here")
-        array = np.frombuffer(numbers[begin:end], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
-        tensors[name] = _widened(array) if entry["dtype"] == "BF16" else array
     if not tensors:
         raise ValueError("it holds no tensors")
     return tensors

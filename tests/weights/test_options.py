@@ -12,8 +12,8 @@ from keras_resnet.errors import UserError
 from keras_resnet.saving import ModelInfo, load_model, save_model
 from keras_resnet.weights import export_weights, import_weights, load_into
 from keras_resnet.weights.initial import initial_state
+from keras_resnet.weights.safetensors_files import read_metadata
 from keras_resnet.weights.state import get_state
-from keras_resnet.weights.torch_files import read_metadata
 from keras_resnet.weights.torch_names import to_torch
 
 from .torch_pickles import write_checkpoint

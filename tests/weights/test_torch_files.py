@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from keras_resnet.errors import UserError
-from keras_resnet.weights.torch_files import _Buffer, _state_dict, _Tensor, read_metadata, read_tensors
+from keras_resnet.weights.safetensors_files import read_metadata
+from keras_resnet.weights.torch_files import _Buffer, _state_dict, _Tensor, read_tensors
 
 from .torch_pickles import state_dict_pickle, write_checkpoint, write_legacy, write_zip
 

@@ -12,9 +12,10 @@ from keras_resnet.builders import build_model
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.saving import load_model, save_model
 from keras_resnet.weights import export_weights, import_weights
+from keras_resnet.weights.safetensors_files import read_metadata
 from keras_resnet.weights.shapes import norm_of
 from keras_resnet.weights.state import get_state, set_state
-from keras_resnet.weights.torch_files import read_metadata, read_tensors
+from keras_resnet.weights.torch_files import read_tensors
 from keras_resnet.weights.torch_names import from_torch, to_torch, torch_names
 
 from .networks import pixels, random_state
