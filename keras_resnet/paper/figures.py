@@ -119,7 +119,7 @@ def _responses(ax: Any, found: Sequence[tuple[str, Sequence[float]]], ink: str, 
     ax.set_xlabel(f"3×3 layer, {what}", color=ink, fontsize=10)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_ylabel("standard deviation", color=ink, fontsize=10)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.05 * max(max(stds) for _, stds in found))
     if ordered:
         legend(ax, ink)
 

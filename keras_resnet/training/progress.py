@@ -113,7 +113,7 @@ class Reporter:
         """One line for an epoch that is over."""
         val = "" if values["val_error"] is None else f", validation error {values['val_error']:.2f} %"
         self.say(
-            f"epoch {values['epoch']:g} of {epochs:g}: loss {values['train_loss']:.4f}, "
+            f"epoch {values['epoch']:.4g} of {epochs:.4g}: loss {values['train_loss']:.4f}, "
             f"train error {values['train_error']:.2f} %{val}, rate {values['learning_rate']:.4g}, "
             f"{values['images_per_second']:,.0f} images/s, waiting {100 * values['waiting']:.0f} %"
         )

@@ -60,7 +60,7 @@ class RunRecord:
         self.data |= {
             "status": status,
             "updated": _now(),
-            "command": shlex.join(sys.argv),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "hardware": hardware(self._strategy),
             "versions": {
                 "python": platform.python_version(),
