@@ -12,6 +12,7 @@ from saved_networks import random_model, tiny
 
 from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_EPSILON
+from keras_resnet.paper import figures
 from keras_resnet.paper.responses import measure_responses, responses_of
 from keras_resnet.saving import ModelInfo, save_model
 from keras_resnet.weights.state import get_state, set_state
@@ -83,3 +84,10 @@ def test_networks_without_such_layers_are_refused(images):
     image = keras.Input((16, 16, 3))
     with pytest.raises(UserError, match="no 3×3 layers"):
         measure_responses(keras.Model(image, keras.layers.ReLU()(image)), [images])
+
+
+def test_the_plot_holds_all_responses():
+    figure = figures.responses([("plain-20", [1.0, 6.3]), ("ResNet-20", [1.1, 0.9])])
+    for ax in figure.axes:
+        low, high = ax.get_ylim()
+        assert low == 0 and high > 6.3
