@@ -31,6 +31,7 @@ class Recipe:
     mean colour ("channel-mean"), or the mean colour with a division by the deviation ("channel").
     Not in the paper: `mixup` and `cutmix` are the parameters of their Beta distributions, `color_jitter`
     is how strong it is, `random_erasing` the share of images that lose a rectangle; 0 is without.
+    `keep_best` ends with the weights of the epoch of least validation error instead of the last ones.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Recipe:
     zero_init_residual: bool = False
     freeze: str | None = None
     recalibrate: bool = False
+    keep_best: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -39,6 +39,11 @@ from keras_resnet.cli.common import (
 @click.option("--random-erasing", type=float, help="Share of images that lose a rectangle: 0.25.")
 @click.option("--gradient-clip", type=float, help="Largest norm of the whole gradient.")
 @click.option("--ema", type=float, help="Decay of a running average of the weights, such as 0.999.")
+@click.option(
+    "--keep-best/--no-keep-best",
+    default=None,
+    help="End with the epoch of least validation error, not with the last one.",
+)
 @click.option("--freeze", metavar="STAGE", help="Do not train up to this stage (conv1 … conv5).")
 @click.option("--weights", metavar="FILE", help='Start from these weights ("imagenet" or a file).')
 @precision_option

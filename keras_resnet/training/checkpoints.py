@@ -45,9 +45,9 @@ def save_checkpoint(workdir: Path, checkpoint: Checkpoint, *, keep: int = 2, bes
     arrays = {name: np.asarray(array, order="C") for name, array in checkpoint.arrays.items()}
     path = folder / f"step-{checkpoint.step:09d}.safetensors"
     data = save(arrays, metadata)
-    write_atomically(path, data)
-    if best:
+    if best:  # first: a state that knows of a better epoch must find it here
         write_atomically(folder / BEST, data)
+    write_atomically(path, data)
     files = _files(workdir)
     damaged = [file for file in files if file > path]  # or the run would have gone on from there
     for old in damaged + [file for file in files if file <= path][:-keep]:
@@ -63,6 +63,19 @@ def latest_checkpoint(workdir: Path) -> Checkpoint | None:
         except (SafetensorError, KeyError, ValueError, TypeError):
             continue  # cannot come from a kill (files appear whole), but may from a broken disk
     return None
+
+
+def best_checkpoint(workdir: Path) -> Checkpoint:
+    """The run as it was after the epoch of least validation error.
+
+    Raises:
+        UserError: the file is gone or damaged.
+    """
+    path = workdir / FOLDER / BEST
+    try:
+        return read_checkpoint(path)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"the best epoch cannot be read from {path} ({error}); start over with --fresh") from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -16,7 +16,7 @@ from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.layers import require_tensorflow
 from keras_resnet.saving import RUN_MODEL, ModelInfo, save_model
-from keras_resnet.training.checkpoints import latest_checkpoint, locked
+from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint, locked
 from keras_resnet.training.devices import (
     describe_devices,
     make_strategy,
@@ -224,9 +224,13 @@ class _Run:
             )
 
     def finish(self, loop: EpochLoop) -> RunResult:
-        """Average, recalibrate where the recipe says so, and write `model.keras`."""
+        """Take the best epoch, average and recalibrate where the recipe says so; write `model.keras`."""
         recipe = self.settings.recipe
         model = self.engine.model
+        if recipe.keep_best and loop.best < loop.last["val_error"]:
+            best = best_checkpoint(self.workdir)
+            self.engine.restore(best.arrays)
+            loop.last = dict(best.state["last"])
         self.engine.use_average()
         if recipe.recalibrate or recipe.ema:  # averaged weights have statistics of their own
             batches = self.inputs.training_share(self.total_steps).take(RECALIBRATION_BATCHES)

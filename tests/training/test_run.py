@@ -23,7 +23,8 @@ from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.training.checkpoints import latest_checkpoint
+from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint
+from keras_resnet.training.engine import Engine
 from keras_resnet.training.epochs import Habits
 from keras_resnet.training.progress import COLUMNS, read_history
 from keras_resnet.training.recalibration import recalibrate_file
@@ -263,3 +264,18 @@ def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
     assert "run the same command again to go on" in stderr and "Traceback" not in stderr
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
     assert latest_checkpoint(tmp_path) is not None
+
+
+def test_keep_best_ends_with_the_best_epoch(tmp_path, monkeypatch):
+    errors = iter([20.0, 10.0, 30.0])
+    monkeypatch.setattr(Engine, "evaluate", lambda self, batches: next(errors))
+    result = train(settings(overrides={"epochs": 3, "keep_best": True}), DIGITS, tmp_path, quiet=True)
+    best = best_checkpoint(tmp_path)
+    assert (result.val_error, best.step, result.steps) == (10.0, 22, 33)
+    for variable in keras_resnet.load(tmp_path).trainable_variables:
+        np.testing.assert_array_equal(variable.numpy(), best.arrays[variable.path])
+
+
+def test_a_lost_best_epoch_is_said(tmp_path):
+    with pytest.raises(UserError, match="best epoch cannot be read"):
+        best_checkpoint(tmp_path)
