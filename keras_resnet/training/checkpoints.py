@@ -75,7 +75,9 @@ def best_checkpoint(workdir: Path) -> Checkpoint:
     try:
         return read_checkpoint(path)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"the best epoch cannot be read from {path} ({error}); start over with --fresh") from error
+        raise UserError(
+            f"the best epoch cannot be read from {path} ({error}); start over with --fresh"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
