@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from math import inf
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -18,6 +19,9 @@ ScheduleName = Literal["drops", "plateau", "cosine", "one-cycle"]
 Normalization = Literal["pixel-mean", "channel-mean", "channel"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 View = Literal["scale-jitter", "random-resized-crop", "pad-crop", "center"]
+
+
+MANY_IMAGES = 100_000  # from here on a data set is treated as ImageNet is
 
 
 @dataclass(frozen=True)
@@ -66,22 +70,37 @@ class Recipe:
     keep_best: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"batch size must be 1 or more, not {self.batch_size}")
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"steps must be 1 or more, not {self.steps}")
-        if self.epochs <= 0 and not self.steps:
-            raise UsageError("a run needs --epochs or --steps greater than 0")
-        if not self.learning_rate > 0:
-            raise UsageError(f"learning rate must be greater than 0, not {self.learning_rate}")
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"label smoothing must be at least 0 and below 1, not {self.label_smoothing}")
-        if not 0 <= self.color_jitter <= 1:
-            raise UsageError(f"colour jitter must be between 0 and 1, not {self.color_jitter}")
-        if not 0 <= self.random_erasing <= 1:
-            raise UsageError(f"the share of erased images must be between 0 and 1, not {self.random_erasing}")
-        if min(self.mixup, self.cutmix) < 0:
-            raise UsageError("MixUp and CutMix take a strength of 0 (without) or more")
+        rules = (
+            (self.batch_size >= 1, f"batch size must be 1 or more, not {self.batch_size}"),
+            (self.steps is None or self.steps >= 1, f"steps must be 1 or more, not {self.steps}"),
+            (self.steps or 0 < self.epochs < inf, "a run needs --epochs or --steps greater than 0"),
+            (0 < self.learning_rate < inf, f"learning rate must be greater than 0, not {self.learning_rate}"),
+            (0 <= self.weight_decay < inf, f"weight decay must be 0 or more, not {self.weight_decay}"),
+            (
+                self.gradient_clip is None or self.gradient_clip > 0,
+                f"the gradient's largest norm must be greater than 0, not {self.gradient_clip}",
+            ),
+            (
+                self.ema is None or 0 < self.ema < 1,
+                f"the average's decay must be between 0 and 1, not {self.ema}",
+            ),
+            (
+                0 <= self.label_smoothing < 1,
+                f"label smoothing must be at least 0 and below 1, not {self.label_smoothing}",
+            ),
+            (0 <= self.color_jitter <= 1, f"colour jitter must be between 0 and 1, not {self.color_jitter}"),
+            (
+                0 <= self.random_erasing <= 1,
+                f"the share of erased images must be between 0 and 1, not {self.random_erasing}",
+            ),
+            (
+                0 <= self.mixup < inf and 0 <= self.cutmix < inf,
+                "MixUp and CutMix take a strength of 0 (without) or more",
+            ),
+        )
+        for kept, rule in rules:
+            if not kept:
+                raise UsageError(rule)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -197,8 +216,21 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def default_recipe(architecture: Architecture, dataset_kind: str) -> str:
-    """The recipe that fits the data and the network where none is named."""
+def default_recipe(
+    architecture: Architecture, dataset_kind: str, images: int, pretrained: bool = False
+) -> str:
+    """The recipe that fits where none is named.
+
+    Args:
+        architecture: the network.
+        dataset_kind: "digits", or where else the data comes from.
+        images: how many there are to train on; the paper's 600k steps are for a million of them.
+        pretrained: whether the training starts from given weights.
+    """
     if dataset_kind == "digits":
         return "digits"
-    return "cifar-paper" if architecture.family == "cifar" else "imagenet-paper"
+    if pretrained:
+        return "finetune"
+    if architecture.family == "cifar":
+        return "cifar-paper"
+    return "imagenet-paper" if images >= MANY_IMAGES else "imagenet-90"

@@ -13,6 +13,8 @@ import click
 from keras_resnet.errors import UserError
 from keras_resnet.pages.blocks import is_number
 
+COUNT = click.IntRange(min=1)
+
 
 class Command(click.Command):
     """A command with `--debug`, whose errors are one line unless that is given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from keras_resnet.cli.common import (
+    COUNT,
     Group,
     data_dir_option,
     echo_json,
@@ -24,7 +25,7 @@ def data() -> None:
 @data_dir_option
 @click.option("--sheet", metavar="FILE.png", help="Write a sheet of augmented training samples.")
 @click.option("--recipe", help="Whose augmentation the sheet shows; by default the one that fits the data.")
-@click.option("--image-size", type=int, help="Side of the samples in pixels.")
+@click.option("--image-size", type=COUNT, help="Side of the samples in pixels.")
 @json_option
 def inspect_command(
     dataset: str,
@@ -78,8 +79,8 @@ def inspect_command(
 @click.argument("dataset")
 @click.argument("output")
 @data_dir_option
-@click.option("--shards", type=int, default=64, show_default=True, help="Shards of the largest split.")
-@click.option("--workers", type=int, help="Shards written at the same time; one a core by default.")
+@click.option("--shards", type=COUNT, default=64, show_default=True, help="Shards of the largest split.")
+@click.option("--workers", type=COUNT, help="Shards written at the same time; one a core by default.")
 def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, workers: int | None) -> None:
     """Write DATASET as TFRecord shards in the common ImageNet layout to the folder OUTPUT.
 
@@ -101,7 +102,7 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
 @click.argument("output")
 @data_dir_option
 @click.option("--split", default="test", show_default=True, help="Where to take them from.")
-@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="How many.")
+@click.option("--count", type=COUNT, default=5, show_default=True, help="How many.")
 def samples_command(dataset: str, output: str, data_dir: str | None, split: str, count: int) -> None:
     """Write a few images of DATASET as PNG files named LABEL-INDEX.png to the folder OUTPUT.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keras_resnet.cli.common import (
+    COUNT,
     command,
     data_dir_option,
     dataset_option,
@@ -31,7 +32,10 @@ report_option = click.option(
 @data_dir_option
 @click.option("--split", help="By default test where there is one, else the validation split.")
 @click.option(
-    "--hold-out", type=int, default=0, help="Split val is what `train --hold-out` took out of training."
+    "--hold-out",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Split val is what `train --hold-out` took out of training.",
 )
 @click.option(
     "--views",
@@ -41,7 +45,7 @@ report_option = click.option(
     help="One central crop; corners and centre with mirror images; whole images at five sizes.",
 )
 @click.option(
-    "--batch-size", type=int, default=64, show_default=True, help="Views per step; changes no result."
+    "--batch-size", type=COUNT, default=64, show_default=True, help="Views per step; changes no result."
 )
 @devices_option
 @click.option("--save-scores", metavar="FILE.npz", help="Keep every image's scores for `ensemble`.")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from keras_resnet.cli.common import command, echo_json, json_option, start_tensorflow
+from keras_resnet.cli.common import COUNT, command, echo_json, json_option, start_tensorflow
 
 
 @command()
@@ -76,7 +76,7 @@ def export(
 @command()
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--top", type=int, default=5, show_default=True, help="Classes to show for each image.")
+@click.option("--top", type=COUNT, default=5, show_default=True, help="Classes to show for each image.")
 @json_option
 def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> None:
     """Classify images (JPEG, PNG, BMP, GIF); MODEL is a run, a .keras file or an export.
@@ -103,7 +103,9 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
 
 @command()
 @click.argument("model")
-@click.option("--port", type=int, default=8501, show_default=True, help="Where it listens.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Where it listens."
+)
 @click.option(
     "--host",
     default="127.0.0.1",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_resnet.cli.common import (
+    COUNT,
     command,
     data_dir_option,
     dataset_option,
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1), help="Train each network so many times.")
 @click.option("--recipe", metavar="NAME", help="See `keras-resnet recipes`; by default the paper's.")
 @click.option("--epochs", type=float, help="Length of each training in epochs.")
-@click.option("--steps", type=int, help="Length of each training in steps.")
-@click.option("--batch-size", type=int, help="Images per step.")
+@click.option("--steps", type=COUNT, help="Length of each training in steps.")
+@click.option("--batch-size", type=COUNT, help="Images per step.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
-@click.option("--image-size", type=int, metavar="PIXELS", help="Side of the networks' input.")
+@click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the networks' input.")
 @click.option(
     "--hold-out",
-    type=int,
+    type=click.IntRange(min=0),
     default=0,
     help="Take that many training images out and validate on them (Sec. 4.2).",
 )

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from keras_resnet.cli.common import (
+    COUNT,
     command,
     data_dir_option,
     dataset_option,
@@ -27,8 +28,8 @@ from keras_resnet.cli.common import (
 @data_dir_option
 @click.option("--recipe", metavar="NAME", help="See `keras-resnet recipes`; by default the one that fits.")
 @click.option("--epochs", type=float, help="Length of the training in epochs.")
-@click.option("--steps", type=int, help="Length of the training in steps.")
-@click.option("--batch-size", type=int, help="Images per step, over all devices.")
+@click.option("--steps", type=COUNT, help="Length of the training in steps.")
+@click.option("--batch-size", type=COUNT, help="Images per step, over all devices.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--weight-decay", type=float, help="L2 term in the gradient of kernels.")
 @click.option("--label-smoothing", type=float, help="Probability spread over all classes: 0.1.")
@@ -47,27 +48,46 @@ from keras_resnet.cli.common import (
 @click.option("--freeze", metavar="STAGE", help="Do not train up to this stage (conv1 … conv5).")
 @click.option("--weights", metavar="FILE", help='Start from these weights ("imagenet" or a file).')
 @precision_option
-@click.option("--image-size", type=int, metavar="PIXELS", help="Side of the network's input.")
+@click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the network's input.")
 @devices_option
 @click.option("--workers", metavar="HOST:PORT,…", help="All workers of a run on several machines.")
 @click.option("--worker-index", type=int, help="This machine's place in --workers, from 0.")
 @click.option(
     "--accumulate",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=1,
     help="Pass each batch in that many parts, to save memory.",
 )
 @click.option(
     "--hold-out",
-    type=int,
+    type=click.IntRange(min=0),
     default=0,
     help="Take that many training images out and validate on them (Sec. 4.2).",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, order and augmentation.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of weights, order and augmentation.",
+)
 @click.option("--workdir", metavar="DIR", help="Run folder; runs/NETWORK-DATASET by default.")
 @click.option("--fresh", is_flag=True, help="Start over in a run folder that is not empty.")
-@click.option("--checkpoint-minutes", type=float, default=5.0, show_default=True, help="Save that often.")
-@click.option("--checkpoint-steps", type=int, help="Save every so many steps as well.")
+@click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Save that often.",
+)
+@click.option("--checkpoint-steps", type=COUNT, help="Save every so many steps as well.")
+@click.option(
+    "--keep",
+    type=COUNT,
+    default=2,
+    show_default=True,
+    help="Checkpoints to keep, besides the best epoch's.",
+)
 @click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to DIR/tensorboard.")
 @click.option("--profile", is_flag=True, help="Write a trace of ten steps to DIR/profile.")
 @json_option
@@ -92,6 +112,7 @@ def train(
     fresh: bool,
     checkpoint_minutes: float,
     checkpoint_steps: int | None,
+    keep: int,
     tensorboard: bool,
     profile: bool,
     as_json: bool,
@@ -148,7 +169,7 @@ def train(
         accumulate=accumulate,
         initial_weights=weights,
     )
-    habits = Habits(checkpoint_minutes, checkpoint_steps, tensorboard=tensorboard, profile=profile)
+    habits = Habits(checkpoint_minutes, checkpoint_steps, keep, tensorboard=tensorboard, profile=profile)
     folder = workdir or f"runs/{architecture.name}-{data.slug}"
     result = run_training(settings, data, folder, strategy=strategy, fresh=fresh, habits=habits)
     if as_json:
@@ -164,8 +185,14 @@ def train(
 @click.argument("model")
 @dataset_option
 @data_dir_option
-@click.option("--batches", type=int, default=100, show_default=True, help="Training batches to average over.")
-@click.option("--batch-size", type=int, default=128, show_default=True, help="Images per batch.")
+@click.option(
+    "--batches",
+    type=COUNT,
+    default=100,
+    show_default=True,
+    help="Training batches to average over.",
+)
+@click.option("--batch-size", type=COUNT, default=128, show_default=True, help="Images per batch.")
 @click.option("--output", metavar="FILE", help="Where to write; by default the model is replaced.")
 def recalibrate(
     model: str, dataset: str | None, data_dir: str | None, batches: int, batch_size: int, output: str | None

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keras_resnet.cli.common import command, start_tensorflow
+from keras_resnet.cli.common import COUNT, command, start_tensorflow
 from keras_resnet.errors import UsageError
 
 
@@ -30,7 +30,7 @@ class Triple(click.ParamType):
 @command("import-weights")
 @click.argument("file")
 @click.option("--name", required=True, help="The network: resnet50, vgg16, resnet20, …")
-@click.option("--classes", type=int, help="By default the network's own number.")
+@click.option("--classes", type=COUNT, help="By default the network's own number.")
 @click.option("--shortcut", type=click.Choice(["A", "B", "C"]), help="Of the file's network (Sec. 3.3).")
 @click.option(
     "--downsample", type=click.Choice(["1x1", "3x3"]), help="Where its bottlenecks have their stride."

@@ -137,7 +137,7 @@ def make_plan(
     views: Views = "single" if small else experiment.views
     runs = []
     for net in nets:
-        recipe = conditions.recipe or default_recipe(net.architecture, dataset.kind)
+        recipe = conditions.recipe or default_recipe(net.architecture, dataset.kind, dataset.images("train"))
         own = replace(conditions, recipe=recipe)
         folder = Path(workdir) / dataset.slug / own.label / net.folder
         runs.append(PlannedRun(net, own, folder, views))

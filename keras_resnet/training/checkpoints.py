@@ -52,6 +52,8 @@ def save_checkpoint(workdir: Path, checkpoint: Checkpoint, *, keep: int = 2, bes
     damaged = [file for file in files if file > path]  # or the run would have gone on from there
     for old in damaged + [file for file in files if file <= path][:-keep]:
         old.unlink(missing_ok=True)
+    for cut_short in folder.glob(".*.tmp"):  # what a kill left while saving
+        cut_short.unlink(missing_ok=True)
     return path
 
 

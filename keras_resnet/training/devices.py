@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +37,8 @@ def make_strategy(
     """
     if workers:
         _set_cluster(workers, worker_index)
+    elif worker_index is not None:
+        raise UsageError(f"--worker-index {worker_index}: --workers must say which there are")
     resolver = _cluster_resolver()
     if devices == "tpu":
         return _tpu_strategy()
@@ -87,7 +91,10 @@ def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return 0, 1
-    return int(resolver.task_id or 0), len(resolver.cluster_spec().as_dict().get("worker", [0]))
+    cluster = resolver.cluster_spec().as_dict()
+    chiefs, others = len(cluster.get("chief", ())), len(cluster.get("worker", ()))
+    before = chiefs if resolver.task_type == "worker" else 0  # a chief, where one is named, is the first
+    return before + int(resolver.task_id or 0), chiefs + others
 
 
 @contextmanager
@@ -108,6 +115,14 @@ def describe_devices(strategy: tf.distribute.Strategy) -> str:
     count = strategy.num_replicas_in_sync
     _, workers = workers_of(strategy)
     return f"{count} {kind}{'s' if count > 1 else ''}{f' of {workers} workers' if workers > 1 else ''}"
+
+
+def peak_memory(strategy: tf.distribute.Strategy) -> int:
+    """The most bytes that were in use at once: on the first GPU, or by this process where there is none."""
+    device = strategy.extended.worker_devices[0]
+    if "GPU" in device.upper():
+        return int(tf.config.experimental.get_memory_info(device)["peak"])
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def on_accelerator(strategy: tf.distribute.Strategy) -> bool:
@@ -154,15 +169,19 @@ def _cluster_resolver() -> Any:
     """What TF_CONFIG or Slurm says of the cluster, or None on one machine."""
     if os.environ.get("TF_CONFIG"):
         try:
-            workers = json.loads(os.environ["TF_CONFIG"])["cluster"].get("worker", [])
-        except (ValueError, KeyError, TypeError) as error:
+            cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
+            workers = [*cluster.get("chief", ()), *cluster.get("worker", ())]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 'TF_CONFIG is not of the form {"cluster": {"worker": […]}, "task": {…}}'
             ) from error
         if len(workers) > 1:
             return tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        return tf.distribute.cluster_resolver.SlurmClusterResolver()
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1 and not os.environ.get("TF_CONFIG"):
+        # The resolver counts GPUs by nvidia-smi, and shares them out; where there are none it must not.
+        cpus = {} if shutil.which("nvidia-smi") else {"gpus_per_node": tasks, "gpus_per_task": 1}
+        return tf.distribute.cluster_resolver.SlurmClusterResolver(**cpus, auto_set_gpu=not cpus)
     return None
 
 

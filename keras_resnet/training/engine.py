@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +60,12 @@ class Engine:
                 nesterov=recipe.nesterov,
                 gradient_clip=recipe.gradient_clip,
             )
-            self.average = WeightAverage(trainable, recipe.ema) if recipe.ema else None
+            moving = [v for v in model.non_trainable_variables if "moving_" in v.name]
+            self.average = WeightAverage([*trainable, *moving], recipe.ema) if recipe.ema else None
             half = any(layer.compute_dtype == "float16" for layer in model.layers)
             self.loss_scale = LossScale() if half else None
         # Moving averages of batch normalisation, kept equal on all replicas by averaging them.
-        self._moving = [v.value for v in model.non_trainable_variables if "moving_" in v.name]
+        self._moving = [variable.value for variable in moving]
         self._gradients = tf.function(self._loss_and_gradients, jit_compile=on_accelerator(strategy) or None)
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._evaluate = tf.function(self._evaluate_batch, reduce_retracing=True)
@@ -121,6 +123,8 @@ class Engine:
         if self.loss_scale:
             gradients = [gradient / scale for gradient in gradients]
             wanted = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+            # An overflow at the smallest scale is none: something is not finite by itself.
+            loss = tf.where(wanted | (scale > LossScale.LEAST), loss, float("nan"))
             self.loss_scale.update(wanted)
         else:
             # Fused kernels' ReLU can turn NaN into 0, and the loss stays finite; the gradients tell.
@@ -188,11 +192,9 @@ class Engine:
         wrong, size = self.strategy.run(count, args=(images, labels))
         return self.strategy.reduce("SUM", wrong, None), self.strategy.reduce("SUM", size, None)
 
-    def use_average(self) -> None:
-        """Put the averaged weights, if the recipe keeps any, in place of the last ones."""
-        if self.average:
-            for variable, average in zip(self.optimizer.variables, self.average.averages, strict=True):
-                variable.assign(average)
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it the model has its averaged weights, if the recipe keeps any."""
+        return self.average.used() if self.average else nullcontext()
 
     def _state(self) -> dict[str, Any]:
         named = {variable.path: variable.value for variable in self.model.variables}

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import tensorflow as tf
 
 from keras_resnet.errors import UserError
 from keras_resnet.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
-from keras_resnet.training.devices import workers_of
+from keras_resnet.training.devices import peak_memory, workers_of
 from keras_resnet.training.engine import Engine
-from keras_resnet.training.interrupts import Interrupted, stop_requests
+from keras_resnet.training.interrupts import Interrupted, StopRequest, stop_requests
 from keras_resnet.training.progress import History, Reporter, TensorBoard
 from keras_resnet.training.schedules import Schedule
 
@@ -24,6 +25,10 @@ SECONDS_PER_CALL = 1.0  # how long the compiled loop runs before Python looks at
 MOST_STEPS_PER_CALL = 100
 PROFILED_STEPS = 10
 WINDOW = 50  # steps whose training error the slow start looks at; fixed, so that resuming changes nothing
+
+
+class _StopAsked(Exception):
+    """A signal came in the middle of the validation."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +92,23 @@ class EpochLoop:
         board = TensorBoard(self.workdir) if self.habits.tensorboard and self.chief else None
         with stop_requests() as request:
 
+            def end_epoch() -> None:
+                if self._sums["steps"] and (
+                    self.step % self.steps_per_epoch == 0 or self.step == self.total_steps
+                ):
+                    self._end_epoch(history, board, self._validate(validation, request))
+
             def advance() -> None:
                 self._take_steps(iterator)
-                if self.step % self.steps_per_epoch == 0 or self.step == self.total_steps:
-                    self._end_epoch(history, board, validation)
-                elif self._save_due():
+                end_epoch()
+                if self._sums["steps"] and self._save_due():
                     self.save()
                 signal_number = self._agreed(request.signal_number)
                 if signal_number and self.step < self.total_steps:
                     self._stop(signal_number)
 
-            if self.habits.profile and self.step < self.total_steps:
+            end_epoch()  # of a run that was stopped while it validated
+            if self.habits.profile and self.chief and self.step < self.total_steps:
                 advance()  # tracing and the first step are not what one wants to see
                 self._profile(advance, min(self.step + PROFILED_STEPS, self.total_steps))
             while self.step < self.total_steps:
@@ -109,10 +120,17 @@ class EpochLoop:
         return self.worker == 0
 
     def save(self, best: bool = False) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of this moment.
+
+        Raises:
+            UserError: it cannot be written, or the weights are not finite (earlier checkpoints stay).
+        """
         self._saved_at = time.monotonic()
         if not self.chief:
             return
+        arrays = self.engine.arrays()
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise self._diverged(self.step)
         state = {
             "schedule": self.schedule.state,
             "sums": self._sums,
@@ -120,7 +138,7 @@ class EpochLoop:
             "best": None if self.best == float("inf") else self.best,
             "last": self.last,
         }
-        checkpoint = Checkpoint(self.step, self.engine.arrays(), state)
+        checkpoint = Checkpoint(self.step, arrays, state)
         save_checkpoint(self.workdir, checkpoint, keep=self.habits.keep, best=best)
 
     def _save_due(self) -> bool:
@@ -155,10 +173,11 @@ class EpochLoop:
             self._watch(wrong, images)
         self.reporter.update(
             self.step,
-            sums["loss"] / sums["steps"],
-            100.0 * sums["wrong"] / sums["images"],
-            images / done.seconds,
-            done.waiting / done.seconds,
+            loss=sums["loss"] / sums["steps"],
+            error=100.0 * sums["wrong"] / sums["images"],
+            images_per_second=images / done.seconds,
+            waiting=done.waiting / done.seconds,
+            memory=peak_memory(self.engine.strategy),
         )
 
     def _steps_in_next_call(self) -> int:
@@ -186,11 +205,27 @@ class EpochLoop:
                 rate = self.schedule.rate(self.step)
                 self.reporter.say(f"step {self.step:,}: training error {error:.1f} %, rate now {rate:g}")
 
-    def _end_epoch(
-        self, history: History, board: TensorBoard | None, validation: Callable[[], Iterable[Any]]
-    ) -> None:
+    def _validate(self, validation: Callable[[], Iterable[Any]], request: StopRequest) -> float:
+        """Validation error in percent, of the averaged weights where there are any.
+
+        Raises:
+            Interrupted: a signal came; the epoch is saved as not yet validated.
+        """
+
+        def until_stopped() -> Iterator[Any]:
+            for batch in validation():
+                if request.signal_number and self.workers == 1:  # several must do the same: they go on
+                    raise _StopAsked
+                yield batch
+
+        try:
+            with self.engine.averaged():
+                return self.engine.evaluate(until_stopped())
+        except _StopAsked:
+            self._stop(request.signal_number or signal.SIGTERM)
+
+    def _end_epoch(self, history: History, board: TensorBoard | None, val_error: float) -> None:
         sums = self._sums
-        val_error = self.engine.evaluate(validation())
         self.last = {
             "step": self.step,
             "epoch": round(self.step / self.steps_per_epoch, 4),
@@ -234,7 +269,7 @@ class EpochLoop:
         anyone = float(strategy.experimental_local_results(numbers)[0]) > 0
         return (number or signal.SIGTERM) if anyone else 0
 
-    def _stop(self, signal_number: int) -> None:
+    def _stop(self, signal_number: int) -> NoReturn:
         self.save()
         raise Interrupted(
             f"stopped at step {self.step:,} of {self.total_steps:,}, saved in {self.workdir}; "
@@ -246,6 +281,6 @@ class EpochLoop:
         good = latest_checkpoint(self.workdir)
         kept = f"the last good checkpoint is that of step {good.step:,}" if good else "no checkpoint yet"
         return UserError(
-            f"the loss is not a finite number at step {step:,}; {kept} in {self.workdir}. "
+            f"the loss or a weight is not a finite number at step {step:,}; {kept} in {self.workdir}. "
             "Try a lower --learning-rate, --gradient-clip 1, or --precision float32, with --fresh"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
@@ -81,6 +82,7 @@ class LossScale:
     """Dynamic loss scaling for float16: halved on overflow, doubled after 2,000 steps without one."""
 
     GROW_AFTER = 2000
+    LEAST = 1.0
 
     def __init__(self) -> None:
         self.scale = tf.Variable(2.0**15, trainable=False, name="loss_scale/scale")
@@ -91,7 +93,7 @@ class LossScale:
         grow = self.good_steps + 1.0 >= self.GROW_AFTER
         grown = tf.where(grow, self.scale * 2.0, self.scale)
         steps = tf.where(grow, 0.0, self.good_steps + 1.0)
-        self._assign(self.scale, tf.where(finite, grown, tf.maximum(self.scale * 0.5, 1.0)))
+        self._assign(self.scale, tf.where(finite, grown, tf.maximum(self.scale * 0.5, self.LEAST)))
         self._assign(self.good_steps, tf.where(finite, steps, 0.0))
 
     @staticmethod
@@ -103,7 +105,7 @@ class LossScale:
 
 
 class WeightAverage:
-    """Exponential moving average of the trainable weights, warmed up over the first steps."""
+    """Exponential moving average of weights and statistics, warmed up over the first steps."""
 
     def __init__(self, variables: Sequence[Any], decay: float):
         self.variables = [getattr(variable, "value", variable) for variable in variables]
@@ -112,6 +114,22 @@ class WeightAverage:
             tf.Variable(variable.value, trainable=False, name=f"average/{variable.path}")
             for variable in variables
         ]
+
+    def use(self) -> None:
+        """Put the averages in place of the variables."""
+        for variable, average in zip(self.variables, self.averages, strict=True):
+            variable.assign(average)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """The averages in place of the variables, for the time being."""
+        last = [tf.identity(variable) for variable in self.variables]
+        self.use()
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.variables, last, strict=True):
+                variable.assign(value)
 
     def update(self, step: tf.Tensor) -> None:
         """Move towards the weights as they are after step number `step` (from 0)."""

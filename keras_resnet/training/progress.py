@@ -72,7 +72,7 @@ class TensorBoard:
 
 
 class Reporter:
-    """Progress on stderr: images/s, waiting share, time left."""
+    """Progress on stderr: images/s, waiting share, peak memory, time left."""
 
     def __init__(self, total_steps: int, first_step: int, quiet: bool = False):
         self.total_steps = total_steps
@@ -95,13 +95,22 @@ class Reporter:
         """Print one line above the bar."""
         self.console.print(line, markup=False, soft_wrap=True)
 
-    def update(self, step: int, loss: float, error: float, images_per_second: float, waiting: float) -> None:
-        """Tell where the run is; `error` in percent, `waiting` a share of 1."""
+    def update(
+        self,
+        step: int,
+        *,
+        loss: float,
+        error: float,
+        images_per_second: float,
+        waiting: float,
+        memory: int,
+    ) -> None:
+        """Tell where the run is; `error` in percent, `waiting` a share of 1, `memory` in bytes."""
         now = time.perf_counter()
         left = (now - self._began) / max(1, step - self._first_step) * (self.total_steps - step)
         text = (
             f"loss {loss:.3f}, train error {error:.1f} %, {images_per_second:,.0f} images/s, "
-            f"waiting {100 * waiting:.0f} %, {duration(left)} left"
+            f"waiting {100 * waiting:.0f} %, {memory / 2**30:.1f} GiB, {duration(left)} left"
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=text)

@@ -13,11 +13,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.pipeline import steps_per_epoch, training_batches
+from keras_resnet.data.sources import Dataset, open_dataset
+from keras_resnet.data.views import EvalView, TrainView, eval_view
 from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_MOMENTUM
 from keras_resnet.saving import RUN_MODEL, load_model, save_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.training.record import forget_measurements
+
+BATCHES = 100
 
 
 def recalibrate(model: keras.Model, batches: Iterable[Any]) -> None:
@@ -55,19 +60,36 @@ def _is_batch_norm(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization | ScannedBlocks)
 
 
+def recalibration_batches(
+    dataset: Dataset, view: EvalView, *, batches: int = BATCHES, batch_size: int = 128
+) -> tf.data.Dataset:
+    """Training images as `view` scales them, cropped at a random place, and nothing else done to them.
+
+    They come shuffled: folders are ordered by class, and a batch of one class has another variance.
+
+    Args:
+        dataset: the images; of its training split.
+        view: how the model is tested.
+        batches: how many batches to take, at most one pass over the images.
+        batch_size: images in each.
+    """
+    scale = (view.resize, view.resize)
+    crops = TrainView("scale-jitter", view.image_size, flip=False, scale_range=scale, antialias=True)
+    batch_size = min(batch_size, dataset.images("train"))
+    shuffled = training_batches(dataset, "train", crops, batch_size=batch_size, seed=0)
+    return shuffled.take(min(batches, steps_per_epoch(dataset, "train", batch_size)))
+
+
 def recalibrate_file(
     path: str,
     *,
     dataset: str | None = None,
     data_dir: str | None = None,
-    batches: int = 100,
+    batches: int = BATCHES,
     batch_size: int = 128,
     output: str | None = None,
 ) -> Path:
-    """Recalibrate a run's model or a `.keras` file over training images, scaled as in testing.
-
-    The images come shuffled (folders are ordered by class, and a batch of one class has another
-    variance), and are cropped at a random place; frozen layers keep their statistics.
+    """Recalibrate a run's model or a `.keras` file; frozen layers keep their statistics.
 
     Args:
         path: a run folder or a `.keras` file.
@@ -80,20 +102,13 @@ def recalibrate_file(
     Raises:
         UserError: no model, or no data set, by that name.
     """
-    from keras_resnet.data.pipeline import steps_per_epoch, training_batches
-    from keras_resnet.data.sources import open_dataset
-    from keras_resnet.data.views import TrainView
-
     saved = load_model(path)
     name = dataset or saved.info.dataset
     if name is None:
         raise UserError(f"{path} does not say what data it was trained on: name it with --dataset")
     opened = open_dataset(name, data_dir=data_dir)
-    size, resize = saved.info.image_size, saved.info.resize
-    view = TrainView("scale-jitter", size, flip=False, scale_range=(resize, resize), antialias=True)
-    batch_size = min(batch_size, opened.images("train"))
-    shuffled = training_batches(opened, "train", view, batch_size=batch_size, seed=0)
-    recalibrate(saved.model, shuffled.take(min(batches, steps_per_epoch(opened, "train", batch_size))))
+    view = eval_view("single", saved.info.image_size, resize=saved.info.resize)
+    recalibrate(saved.model, recalibration_batches(opened, view, batches=batches, batch_size=batch_size))
     target = Path(output) if output else Path(path) / RUN_MODEL if Path(path).is_dir() else Path(path)
     if target.name == RUN_MODEL and target.exists():
         forget_measurements(target.parent)

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,30 @@ from keras_resnet.training.devices import describe_devices
 FILE = "run.json"
 SKIPPED = "skipped.csv"
 _MEASURED = ("evaluation-*.json", "scores-*.npz", "responses.json")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended; errors in percent."""
+
+    workdir: Path
+    model: Path
+    steps: int
+    train_error: float
+    val_error: float
+    best_val_error: float
+    images_per_second: float
+    skipped: int = 0
+
+    @classmethod
+    def of(cls, results: Mapping[str, Any], workdir: Path) -> RunResult:
+        """What `run.json` says of a finished run, which may have been moved since."""
+        return cls(**{**results, "workdir": workdir, "model": workdir / RUN_MODEL})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return data | {"workdir": str(self.workdir), "model": str(self.model)}
 
 
 class RunRecord:
@@ -54,11 +79,12 @@ class RunRecord:
             )
         return self.data["settings"]
 
-    def update(self, status: str, **values: Any) -> None:
-        """Set the status ("running", "interrupted", "finished") and anything else worth keeping."""
+    def update(self, status: str, *, error: str | None = None, **values: Any) -> None:
+        """Set the status ("running", "interrupted", "failed", "finished") and anything else worth keeping."""
         self.data.setdefault("started", _now())
         self.data |= {
             "status": status,
+            "error": error,
             "updated": _now(),
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "hardware": hardware(self._strategy),

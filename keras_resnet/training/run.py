@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -28,33 +29,12 @@ from keras_resnet.training.epochs import EpochLoop, Habits
 from keras_resnet.training.inputs import Inputs
 from keras_resnet.training.interrupts import Interrupted
 from keras_resnet.training.progress import Reporter
-from keras_resnet.training.recalibration import recalibrate
-from keras_resnet.training.record import SKIPPED, RunRecord, empty, plain
+from keras_resnet.training.recalibration import recalibrate, recalibration_batches
+from keras_resnet.training.record import SKIPPED, RunRecord, RunResult, empty, plain
 from keras_resnet.training.schedules import Schedule
 from keras_resnet.training.settings import RunSettings, check_same, eval_view
 from keras_resnet.weights.initial import initial_state, start_from
 from keras_resnet.weights.state import State
-
-RECALIBRATION_BATCHES = 100
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended; errors in percent."""
-
-    workdir: Path
-    model: Path
-    steps: int
-    train_error: float
-    val_error: float
-    best_val_error: float
-    images_per_second: float
-    skipped: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return data | {"workdir": str(self.workdir), "model": str(self.model)}
 
 
 def train(
@@ -87,9 +67,13 @@ def train(
     strategy = strategy or make_strategy(settings.devices)
     chief = workers_of(strategy)[0] == 0
     with locked(workdir) if chief else nullcontext():
-        if fresh and chief:
-            empty(workdir)
-        run = _Run(settings, dataset, workdir, strategy, habits or Habits(), quiet or not chief)
+        record = RunRecord(workdir, strategy, writes=chief)
+        if record.data and not fresh:
+            check_same(record.settings, plain(settings.to_json()), str(workdir))
+            if record.data["status"] == "finished" and (workdir / RUN_MODEL).exists():
+                Reporter(0, 0, quiet or not chief).say(f"{workdir} is trained; --fresh starts over")
+                return RunResult.of(record.data["results"], workdir)
+        run = _Run(settings, dataset, workdir, strategy, habits or Habits(), fresh, quiet or not chief)
         try:
             return run.finish(run.epochs())
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
@@ -110,15 +94,15 @@ class _Run:
     workdir: Path
     strategy: tf.distribute.Strategy
     habits: Habits
+    fresh: bool
     quiet: bool
 
     def __post_init__(self) -> None:
         settings, dataset = self.settings, self.dataset
-        self.record = RunRecord(self.workdir, self.strategy, writes=workers_of(self.strategy)[0] == 0)
-        if self.record.data and self.record.writes:  # others may see what --fresh is about to remove
-            check_same(self.record.settings, plain(settings.to_json()), str(self.workdir))
         recipe = settings.recipe
         self._check_batch()
+        self.chief = workers_of(self.strategy)[0] == 0
+        self.data = {"classes": dataset.classes, "training_images": dataset.images("train")}
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
@@ -174,7 +158,11 @@ class _Run:
 
     def epochs(self) -> EpochLoop:
         """Train until the end; returns the loop, whose state holds the last errors."""
-        checkpoint = latest_checkpoint(self.workdir)
+        if self.fresh and self.chief:  # only now that nothing is left to be refused
+            empty(self.workdir)
+        self.record = RunRecord(self.workdir, self.strategy, writes=self.chief)
+        self._check_data()
+        checkpoint = None if self.fresh else latest_checkpoint(self.workdir)
         first_step = checkpoint.step if checkpoint else 0
         self._check_agreement(first_step)
         reporter = Reporter(self.total_steps, first_step, self.quiet)
@@ -194,33 +182,51 @@ class _Run:
                 total_steps=self.total_steps,
                 parameters=self._parameters,
                 val_split=self.inputs.val_split,
+                data=self.data,
             )
             with self.inputs.skips.watch():
                 loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
         except Interrupted:
             self.record.update("interrupted", step=loop.step)
             raise
+        except UserError as error:
+            with suppress(UserError):  # a full disk, say: what stopped the run is said, not this
+                self.record.update("failed", step=loop.step, error=str(error))
+            raise
         finally:
             reporter.close()
             if self.record.writes:
-                with suppress(OSError):  # on a full disk: what stopped the run is said, not this
+                with suppress(OSError):
                     self.inputs.skips.write(self.workdir / SKIPPED)
         self.inputs.skips.check()
         return loop
 
+    def _check_data(self) -> None:
+        before = self.record.data.get("data", self.data)
+        if before != self.data and not self.fresh:
+            raise UserError(
+                f"{self.dataset.name} has changed since the run in {self.workdir} began: "
+                f"{before['training_images']:,} training images of {before['classes']} classes then, "
+                f"{self.data['training_images']:,} of {self.data['classes']} now: --fresh starts over"
+            )
+
     def _check_agreement(self, first_step: int) -> None:
-        """Workers that start from different checkpoints would train different networks."""
-        workers = workers_of(self.strategy)[1]
-        if workers == 1:
+        """Workers that start from different checkpoints or settings would train different networks."""
+        if workers_of(self.strategy)[1] == 1:
             return
-        total = self.strategy.run(
-            lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(float(first_step)))
-        )
-        mean = float(self.strategy.experimental_local_results(total)[0]) / self.strategy.num_replicas_in_sync
-        if mean != first_step:
+        settings = zlib.crc32(json.dumps([self.settings.to_json(), self.data]).encode())
+        # In float64: sums of such numbers are exact.
+        own = tf.constant([first_step, settings], tf.float64)
+        total = self.strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", own))
+        mean = self.strategy.experimental_local_results(total)[0] / self.strategy.num_replicas_in_sync
+        if mean[0] != first_step:
             raise UserError(
                 f"the workers found different checkpoints (this one step {first_step:,}): "
                 f"they must share {self.workdir}"
+            )
+        if mean[1] != settings:
+            raise UserError(
+                "the workers were started with different settings or data: give all of them the same command"
             )
 
     def finish(self, loop: EpochLoop) -> RunResult:
@@ -231,10 +237,11 @@ class _Run:
             best = best_checkpoint(self.workdir)
             self.engine.restore(best.arrays)
             loop.last = dict(best.state["last"])
-        self.engine.use_average()
+        if self.engine.average:
+            self.engine.average.use()
+        view = eval_view(self.settings, self.dataset)
         if recipe.recalibrate or recipe.ema:  # averaged weights have statistics of their own
-            batches = self.inputs.training_share(self.total_steps).take(RECALIBRATION_BATCHES)
-            recalibrate(model, batches)
+            recalibrate(model, recalibration_batches(self.dataset, view, batch_size=recipe.batch_size))
             loop.last["val_error"] = self.engine.evaluate(self.inputs.validation())
         last = loop.last
         result = RunResult(
@@ -248,7 +255,6 @@ class _Run:
             len(self.inputs.skips.names),
         )
         model.get_layer("predictions").activation = keras.activations.softmax
-        view = eval_view(self.settings, self.dataset)
         info = ModelInfo(
             self.settings.architecture,
             self.dataset.label_names,

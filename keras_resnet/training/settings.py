@@ -74,7 +74,11 @@ def make_settings(
         raise UsageError("give --epochs or --steps, not both")
     if "epochs" in changes:
         changes["steps"] = None
-    base = get_recipe(recipe or default_recipe(architecture, dataset.kind))
+    if "learning_rate" in changes:  # a rate that was asked for is not scaled with the batch
+        changes["reference_batch"] = None
+    pretrained = machine.get("initial_weights") is not None
+    name = recipe or default_recipe(architecture, dataset.kind, dataset.images("train"), pretrained)
+    base = get_recipe(name)
     chosen = replace(base, **changes)
     size = image_size or _natural_size(architecture, dataset)
     if size < architecture.minimum_image_size:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.training.checkpoints import latest_checkpoint
-from keras_resnet.training.devices import make_strategy
+from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint
+from keras_resnet.training.devices import _cluster_resolver, make_strategy, workers_of
 from keras_resnet.training.progress import read_history
 
 
@@ -24,7 +28,7 @@ def start(workdir: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def start_workers(workdir: Path, *more: str) -> list[subprocess.Popen]:
+def start_workers(workdir: Path, *more: str, others: tuple[str, ...] = ()) -> list[subprocess.Popen]:
     sockets = [socket.socket() for _ in range(2)]
     for free in sockets:
         free.bind(("127.0.0.1", 0))
@@ -32,7 +36,10 @@ def start_workers(workdir: Path, *more: str) -> list[subprocess.Popen]:
     for free in sockets:
         free.close()
     options = ("--devices", "cpu:1", "--workers", workers, *more)
-    return [start(workdir, *options, "--worker-index", str(index)) for index in range(2)]
+    return [
+        start(workdir, *options, *(others if index else ()), "--worker-index", str(index))
+        for index in range(2)
+    ]
 
 
 def wait(processes: list[subprocess.Popen], timeout: float = 300) -> list[str]:
@@ -44,45 +51,55 @@ def wait(processes: list[subprocess.Popen], timeout: float = 300) -> list[str]:
     return errors
 
 
-def test_two_workers_train_as_two_devices_do(tmp_path):
-    wait([start(tmp_path / "mirrored", "--devices", "cpu:2", "--epochs", "2")])
-    stderr = wait(start_workers(tmp_path / "workers", "--epochs", "2"))
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory) -> Path:
+    """A run of two workers, never interrupted."""
+    workdir = tmp_path_factory.mktemp("workers")
+    stderr = wait(start_workers(workdir, "--epochs", "2"))
     assert "2 workers" in stderr[0] and "epoch" not in stderr[1]  # only the chief speaks and writes
-    mirrored, workers = (read_history(tmp_path / name) for name in ("mirrored", "workers"))
-    for ours, theirs in zip(workers, mirrored, strict=True):
+    return workdir
+
+
+def test_two_workers_train_as_two_devices_do(tmp_path, two_workers):
+    wait([start(tmp_path, "--devices", "cpu:2", "--epochs", "2")])
+    for ours, theirs in zip(read_history(two_workers), read_history(tmp_path), strict=True):
         for column in ("train_loss", "train_error", "val_error"):
             assert ours[column] == pytest.approx(theirs[column], rel=1e-5), column
-    a, b = latest_checkpoint(tmp_path / "mirrored"), latest_checkpoint(tmp_path / "workers")
+    a, b = latest_checkpoint(tmp_path), latest_checkpoint(two_workers)
     for name, array in a.arrays.items():
         np.testing.assert_allclose(array, b.arrays[name], atol=1e-4, err_msg=name)
 
 
-def test_a_lost_worker_ends_the_other_and_both_resume(tmp_path):
-    options = ("--epochs", "40", "--checkpoint-steps", "20")
-    chief, other = start_workers(tmp_path, *options)
-    for line in chief.stderr:
-        if line.startswith("epoch 2 "):
-            break
-    other.send_signal(signal.SIGKILL)
-    other.communicate()
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_worker_ends_the_other_and_both_resume_exactly(tmp_path, two_workers, lost):
+    options = ("--epochs", "2", "--checkpoint-steps", "6")
+    workers = start_workers(tmp_path, *options)
+    while not list((tmp_path / FOLDER).glob("step-*")):
+        assert workers[0].poll() is None, workers[0].communicate()
+        time.sleep(0.001)
+    workers[lost].send_signal(signal.SIGKILL)
+    workers[lost].communicate()
     began = time.monotonic()
-    _, stderr = chief.communicate(timeout=90)
+    left = workers[1 - lost]
+    _, stderr = left.communicate(timeout=90)
     assert time.monotonic() - began < 60
-    assert chief.returncode == 1, stderr
+    assert left.returncode == 1, stderr
     assert "another worker is gone" in stderr.strip().splitlines()[-1]
-    step = latest_checkpoint(tmp_path).step
-    assert step >= 36
-    chief, other = start_workers(tmp_path, *options)
-    for line in chief.stderr:
-        if line.startswith("resuming"):
-            assert f"step {step}" in line
-        if line.startswith("epoch"):
-            break
-    for process in (chief, other):
-        process.send_signal(signal.SIGTERM)
-    for process in (chief, other):
-        _, stderr = process.communicate(timeout=60)
-        assert process.returncode == 128 + signal.SIGTERM, stderr
+    stopped = latest_checkpoint(tmp_path).step
+    assert 6 <= stopped < 36
+    stderr = wait(start_workers(tmp_path, *options))
+    assert f"resuming at step {stopped} " in stderr[0]
+    a, b = latest_checkpoint(tmp_path), latest_checkpoint(two_workers)
+    assert a.step == b.step
+    for name, array in a.arrays.items():
+        np.testing.assert_array_equal(array, b.arrays[name], err_msg=name)
+
+
+def test_workers_with_different_settings_are_refused(tmp_path):
+    workers = start_workers(tmp_path, "--epochs", "2", others=("--learning-rate", "0.001"))
+    for process in workers:
+        _, stderr = process.communicate(timeout=90)
+        assert process.returncode == 1 and "started with different settings" in stderr, stderr
 
 
 @pytest.mark.parametrize(
@@ -94,6 +111,7 @@ def test_a_lost_worker_ends_the_other_and_both_resume(tmp_path):
         (("cpu:0",), "expected a number"),
         (("some",), "expected a number"),
         (("99",), "this machine has"),
+        (("all", [], 1), "--workers"),
     ],
 )
 def test_impossible_devices_are_refused(arguments, message):
@@ -101,7 +119,27 @@ def test_impossible_devices_are_refused(arguments, message):
         make_strategy(*arguments)
 
 
-def test_a_broken_tf_config_is_one_line(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{nonsense")
+@pytest.mark.parametrize(("kind", "index", "worker"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)])
+def test_a_chief_is_the_first_worker(monkeypatch, kind, index, worker):
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}}))
+    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy, cluster_resolver=_cluster_resolver())
+    assert workers_of(strategy) == (worker, 3)
+
+
+def test_slurm_names_the_workers_on_machines_without_gpus(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    step = {"PROCID": "3", "STEP_NUM_TASKS": "4", "STEP_NODELIST": "n[1-2]", "STEP_TASKS_PER_NODE": "2(x2)"}
+    for name, value in step.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    resolver = _cluster_resolver()
+    assert resolver.cluster_spec().as_dict() == {"worker": ["n1:8888", "n1:8889", "n2:8888", "n2:8889"]}
+    assert (resolver.task_type, resolver.task_id) == ("worker", 3)
+
+
+@pytest.mark.parametrize("nonsense", ["{nonsense", '{"cluster": []}', "{}"])
+def test_a_broken_tf_config_is_one_line(monkeypatch, nonsense):
+    monkeypatch.setenv("TF_CONFIG", nonsense)
     with pytest.raises(UserError, match="TF_CONFIG"):
         make_strategy("all")

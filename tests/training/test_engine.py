@@ -11,7 +11,7 @@ from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.backbone import freeze
 from keras_resnet.builders import build_model
 from keras_resnet.recipes import RECIPES
-from keras_resnet.training.devices import make_strategy
+from keras_resnet.training.devices import make_strategy, precision_of_layers
 from keras_resnet.training.engine import Engine
 from keras_resnet.training.optimization import SGD, WeightAverage, is_decayed
 from keras_resnet.training.recalibration import recalibrate
@@ -119,6 +119,33 @@ def test_weights_that_are_not_finite_are_found():
     kernel.assign(kernel * np.nan)
     with pytest.raises(FloatingPointError):
         broken.train(endless(images, labels), [0.1], 0)
+
+
+def test_float16_stops_as_well_when_the_smallest_scale_does_not_help():
+    images, labels = batch()
+    with precision_of_layers("mixed_float16"):
+        broken = engine()
+    kernel = broken.model.get_layer("conv3_block1_conv1").kernel
+    kernel.assign(kernel * np.nan)
+    broken.loss_scale.scale.assign(4.0)
+    with pytest.raises(FloatingPointError) as error:
+        broken.train(endless(images, labels), [0.1] * 4, 0)
+    assert error.value.args[0] == 2  # after 4 and 2 were tried
+
+
+def test_within_averaged_the_model_has_its_averages():
+    images, labels = batch()
+    trained = engine(replace(RECIPE, ema=0.9))
+    trained.train(endless(images, labels), [0.1, 0.1], 0)
+    last = trained.arrays()
+    with trained.averaged():
+        for variable in trained.model.variables:
+            average = last.get(f"average/{variable.path}")
+            if average is not None:
+                np.testing.assert_array_equal(variable.numpy(), average)
+    for name, array in trained.arrays().items():
+        np.testing.assert_array_equal(array, last[name], err_msg=name)
+    assert any("moving_mean" in name for name in last if name.startswith("average/"))
 
 
 def test_state_comes_back_bit_for_bit():

@@ -23,9 +23,10 @@ from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint
+from keras_resnet.training.checkpoints import FOLDER, best_checkpoint, latest_checkpoint
 from keras_resnet.training.engine import Engine
 from keras_resnet.training.epochs import Habits
+from keras_resnet.training.interrupts import Interrupted
 from keras_resnet.training.progress import COLUMNS, read_history
 from keras_resnet.training.recalibration import recalibrate_file
 from keras_resnet.training.run import train
@@ -33,7 +34,7 @@ from keras_resnet.training.settings import make_settings
 from keras_resnet.weights.state import get_state
 
 DIGITS = open_dataset("digits")
-# Tests kill a run this often; 20 for the full proof (docs/paper.md has the result).
+# Tests kill a run this often; 20 for the full proof (docs/training.md has the result).
 KILLS = int(os.environ.get("KERAS_RESNET_KILLS", "2"))
 ONE_STEP = {"epochs": None, "steps": 1, "batch_size": 8}
 
@@ -226,26 +227,86 @@ def test_a_mean_image_gives_way_to_its_colour_at_another_size(tmp_path):
     )
 
 
+def saved_step(workdir: Path) -> int:
+    names = [path.stem for path in (workdir / FOLDER).glob("step-*.safetensors")]
+    return max((int(name.removeprefix("step-")) for name in names), default=0)
+
+
+def kill_on_the_way(process: subprocess.Popen, workdir: Path, step: int, saving: bool) -> None:
+    """SIGKILL after the checkpoint of `step`; `saving`: while the next one is being written."""
+    while saved_step(workdir) < step or (saving and not list((workdir / FOLDER).glob(".*.tmp"))):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
 def test_killed_runs_end_with_the_weights_of_an_uninterrupted_one(tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    subprocess.run(command(straight), check=True, capture_output=True)
+    subprocess.run(command(straight, "--ema", "0.9"), check=True, capture_output=True)
+    steps = json.loads((straight / "run.json").read_text())["total_steps"]
+    again = command(killed, "--ema", "0.9", "--checkpoint-steps", "3")
     rng = random.Random(1)
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            command(killed, "--checkpoint-steps", "3"), stderr=subprocess.PIPE, text=True
-        )
-        assert process.stderr is not None
-        for line in process.stderr:  # the run is under way when it has described itself
-            if line.startswith(("recipe", "resuming")):
-                break
-        time.sleep(rng.uniform(0.0, 6.0))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    subprocess.run(command(killed, "--checkpoint-steps", "3"), check=True, capture_output=True)
+    for kill in range(KILLS):
+        process = subprocess.Popen(again, stderr=subprocess.PIPE, text=True)
+        share = (steps - saved_step(killed)) / (KILLS - kill + 1)
+        step = saved_step(killed) + round(rng.uniform(1, max(1.0, share)))
+        kill_on_the_way(process, killed, step, saving=kill % 2 == 1)
+    subprocess.run(again, check=True, capture_output=True)
     assert_same_weights(straight, killed)
     keep = [name for name in COLUMNS if name not in ("images_per_second", "waiting")]
     histories = [[[row[c] for c in keep] for row in read_history(run)] for run in (straight, killed)]
     assert histories[0] == histories[1]
+    assert not list((killed / FOLDER).glob(".*.tmp"))
+
+
+def test_a_signal_during_the_validation_stops_it_and_the_epoch_is_validated_later(tmp_path, monkeypatch):
+    evaluate = Engine.evaluate
+    seen = []
+
+    def interrupted(self, batches):
+        seen.append(True)
+        if len(seen) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(self, batches)
+
+    monkeypatch.setattr(Engine, "evaluate", interrupted)
+    with pytest.raises(Interrupted, match="step 11 of 22"):
+        train(settings(overrides={"epochs": 2}), DIGITS, tmp_path, quiet=True)
+    assert not (tmp_path / "history.csv").exists()
+    train(settings(overrides={"epochs": 2}), DIGITS, tmp_path, quiet=True)
+    assert [row["step"] for row in read_history(tmp_path)] == [11, 22]
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    diverging = settings(overrides={**ONE_STEP, "learning_rate": 3e38, "weight_decay": 1e38})
+    with pytest.raises(UserError, match=r"not a finite number at step 1; no checkpoint yet"):
+        train(diverging, DIGITS, tmp_path, quiet=True)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["status"] == "failed" and "not a finite number" in record["error"]
+    assert latest_checkpoint(tmp_path) is None and not (tmp_path / "model.keras").exists()
+
+
+def test_a_finished_run_is_left_alone(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.name != ".lock"}
+    result = train(settings(), DIGITS, finished, quiet=True)
+    assert result.steps == 11 and result.model == finished / "model.keras"
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_fresh_removes_nothing_where_the_new_run_is_refused(finished):
+    with pytest.raises(UserError, match="takes 5000 images"):
+        train(settings(overrides={"batch_size": 5000}), DIGITS, finished, fresh=True, quiet=True)
+    assert (finished / "model.keras").exists() and latest_checkpoint(finished) is not None
+
+
+def test_changed_data_is_noticed(tmp_path):
+    unfinished = settings(overrides=ONE_STEP)
+    train(unfinished, DIGITS, tmp_path, quiet=True)
+    (tmp_path / "model.keras").unlink()
+    fewer = replace(DIGITS, splits={**DIGITS.splits, "train": 1000})
+    with pytest.raises(UserError, match=r"1,197 training images of 10 classes then, 1,000 of 10 now"):
+        train(unfinished, fewer, tmp_path, quiet=True)
 
 
 def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
