@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import resource
+
 import corpus
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from keras_resnet.data import imagenet
 from keras_resnet.data.statistics import IMAGENET
+from keras_resnet.data.views import EvalView, eval_single
 
 SIDES = st.integers(1, 5000)
 UNIT = st.floats(0, 1, exclude_max=True, width=32)
@@ -120,6 +123,27 @@ def test_resize_agrees_with_pillow_to_one_level(size, shorter):
 def test_resize_refuses_to_enlarge_a_strip_beyond_bounds():
     with pytest.raises(tf.errors.InvalidArgumentError):
         imagenet.resize_shorter_side(tf.zeros([1, 4000, 3], tf.uint8), 640)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 120), st.data())
+def test_any_window_of_a_resize_is_that_part_of_it(height, width, size, data):
+    image = tf.constant(np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8))
+    shape = imagenet.resized_shape(tf.constant(height), tf.constant(width), size).numpy()
+    top, left = (data.draw(st.integers(0, int(side) - 8)) for side in shape)
+    whole = imagenet.resize_window(image, tf.constant(shape), tf.zeros([2], tf.int32), tuple(shape)).numpy()
+    part = imagenet.resize_window(image, tf.constant(shape), tf.constant([top, left]), (8, 8)).numpy()
+    difference = np.abs(part.astype(int) - whole[top : top + 8, left : left + 8])
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.02  # rounding of other float32 offsets
+
+
+@pytest.mark.parametrize("shape", [(1, 1_000_000), (1_000_000, 1)])
+def test_a_strip_costs_no_more_than_another_image(shape):
+    strip = tf.zeros([*shape, 3], tf.uint8)
+    small = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    view = EvalView("single", 224, 256)
+    np.testing.assert_array_equal(eval_single(strip, view), np.zeros((224, 224, 3)))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - small < 200_000  # KiB; 2.7 GB once
 
 
 def test_a_window_of_a_resize_is_that_part_of_it():
