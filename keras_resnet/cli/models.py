@@ -57,7 +57,11 @@ def models(as_json: bool) -> None:
 @command()
 @json_option
 def recipes(as_json: bool) -> None:
-    """List the training recipes, the paper's and others.
+    """List the training recipes, the paper's and others; --json has every field.
+
+    Where --recipe is not named, digits are trained by `digits`, runs that start from --weights by
+    `finetune`, CIFAR networks by `cifar-paper`, ImageNet networks by `imagenet-paper` or, on less than
+    100,000 images, by `imagenet-90`.
 
     Examples:
 
@@ -70,5 +74,16 @@ def recipes(as_json: bool) -> None:
     if as_json:
         echo_json([recipe.to_json() for recipe in RECIPES.values()])
         return
-    for recipe in RECIPES.values():
-        click.echo(f"{recipe.name:15} {recipe.summary}")
+    table = [
+        (
+            recipe.name,
+            f"{recipe.steps:,} steps" if recipe.steps else f"{recipe.epochs:g} epochs",
+            f"{recipe.batch_size}",
+            f"{recipe.learning_rate:g}",
+            f"{recipe.weight_decay:g}",
+            recipe.view,
+            recipe.summary,
+        )
+        for recipe in RECIPES.values()
+    ]
+    echo_table(table, ("name", "length", "batch", "rate", "decay", "view", "what it is"))
