@@ -32,6 +32,9 @@ from keras_resnet.cli.common import (
 @click.option("--batch-size", type=COUNT, help="Images per step, over all devices.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--weight-decay", type=float, help="L2 term in the gradient of kernels.")
+@click.option(
+    "--flip/--no-flip", default=None, help="Mirror half of the images; not for digits, text, signs."
+)
 @click.option("--label-smoothing", type=float, help="Probability spread over all classes: 0.1.")
 @click.option("--mixup", type=float, help="Blend pairs of images: 0.2.")
 @click.option("--cutmix", type=float, help="Paste a part of one image into another: 1.0.")
