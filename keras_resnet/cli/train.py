@@ -33,6 +33,11 @@ from keras_resnet.cli.common import (
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--weight-decay", type=float, help="L2 term in the gradient of kernels.")
 @click.option(
+    "--view",
+    type=click.Choice(["scale-jitter", "random-resized-crop", "pad-crop", "center"]),
+    help="How training images are cropped; photographs as the paper did: scale-jitter.",
+)
+@click.option(
     "--flip/--no-flip", default=None, help="Mirror half of the images; not for digits, text, signs."
 )
 @click.option("--label-smoothing", type=float, help="Probability spread over all classes: 0.1.")

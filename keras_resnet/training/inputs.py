@@ -13,7 +13,7 @@ from keras_resnet.data.order import Plan
 from keras_resnet.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, validation_split
-from keras_resnet.data.statistics import Statistics, compute_statistics
+from keras_resnet.data.statistics import IMAGENET, Statistics, compute_statistics
 from keras_resnet.recipes import Normalization
 from keras_resnet.training.devices import distribute
 from keras_resnet.training.settings import RunSettings, eval_view, train_view
@@ -51,7 +51,8 @@ class Inputs:
         initial: State | None = None,
     ) -> Inputs:
         """Compute the statistics; a run that starts from given weights keeps their normalisation."""
-        statistics = compute_statistics(dataset, "train")
+        needed = initial is None or settings.recipe.color
+        statistics = compute_statistics(dataset, "train") if needed else IMAGENET
         if initial is None:
             mean, std = normalization(statistics, settings.recipe.normalization, settings.image_size)
         else:

@@ -32,7 +32,7 @@ from keras_resnet.training.progress import Reporter
 from keras_resnet.training.recalibration import recalibrate, recalibration_batches
 from keras_resnet.training.record import SKIPPED, RunRecord, RunResult, empty, plain
 from keras_resnet.training.schedules import Schedule
-from keras_resnet.training.settings import RunSettings, check_same, eval_view
+from keras_resnet.training.settings import RunSettings, check_same, eval_view, train_view
 from keras_resnet.weights.initial import initial_state, start_from
 from keras_resnet.weights.state import State
 
@@ -106,6 +106,8 @@ class _Run:
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
+        if not dataset.is_small:
+            Reporter(0, 0, self.quiet).say(f"looking at the colours of {dataset.name} …")
         self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial)
         self.per_epoch = self.inputs.steps_per_epoch
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
@@ -183,6 +185,7 @@ class _Run:
                 parameters=self._parameters,
                 val_split=self.inputs.val_split,
                 data=self.data,
+                view=train_view(self.settings, self.dataset).name,
             )
             with self.inputs.skips.watch():
                 loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
@@ -281,6 +284,7 @@ class _Run:
         reporter.say(
             f"recipe {recipe.name}: {self.total_steps:,} steps of {recipe.batch_size} images "
             f"({self.total_steps / self.per_epoch:.4g} epochs), rate {self.schedule.peak:g}, "
+            f"view {train_view(settings, self.dataset).name}, "
             f"{settings.precision}, {describe_devices(self.strategy)}; writing to {self.workdir}"
         )
         if recipe.freeze and self.initial is None:
