@@ -129,7 +129,7 @@ def paper(
     data = open_dataset(conditions.dataset, data_dir=data_dir)
     plan = make_plan(experiment, data, conditions, workdir=workdir, seeds=seeds, quick=quick, only=only)
     found = answers.measure(
-        plan, data, budget=seconds, show=show, output=output, say=lambda line: click.echo(line, err=True)
+        plan, budget=seconds, show=show, output=output, say=lambda line: click.echo(line, err=True)
     )
     _tell(found, as_json)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError
 from keras_resnet.pages.blocks import Table
 from keras_resnet.pages.plots import save_png
@@ -16,7 +15,6 @@ from keras_resnet.paper import figures, results
 from keras_resnet.paper.drawing import FIGURE3, TABLE1, draw, network_table, standalone, table1
 from keras_resnet.paper.estimates import imagenet_hours
 from keras_resnet.paper.experiments import Experiment
-from keras_resnet.paper.folders import RESPONSES
 from keras_resnet.paper.overview import overview
 from keras_resnet.paper.plan import Plan
 from keras_resnet.paper.runner import Say, run_plan
@@ -123,7 +121,6 @@ def responses_of_models(
 
 def measure(
     plan: Plan,
-    dataset: Dataset,
     *,
     budget: float | None = None,
     show: bool = False,
@@ -134,7 +131,6 @@ def measure(
 
     Args:
         plan: what to measure.
-        dataset: opened; what the plan's conditions name.
         budget: seconds after which the running training saves itself and stops.
         show: only tell what is there; train nothing.
         output: the plot's file; None: beside the runs, and none where matplotlib is missing.
@@ -145,8 +141,6 @@ def measure(
         Interrupted: SIGINT or SIGTERM came; the running training has been saved.
     """
     complete = show or run_plan(plan, budget=budget, say=say)
-    if plan.experiment.measure == "responses" and not show:
-        _measure_responses(plan, dataset, say)
     notes = []
     try:
         plot = results.plot(plan, Path(output or plan.folder / f"{plan.experiment.name}.png"))
@@ -170,17 +164,3 @@ def measure(
         lines,
         notes,
     )
-
-
-def _measure_responses(plan: Plan, dataset: Dataset, say: Say) -> None:
-    todo = [run for run in plan.runs if run.status == "measured" and not (run.folder / RESPONSES).exists()]
-    if not todo:
-        return
-    from keras_resnet.quiet import import_tensorflow
-
-    import_tensorflow()
-    from keras_resnet.paper.responses import run_responses
-
-    for run in todo:
-        say(f"measuring the responses of {run.net.label}")
-        run_responses(run.folder, dataset)

@@ -115,6 +115,12 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFolder]:
     return runs
 
 
+def result_files(views: str, responses: bool) -> tuple[str, ...]:
+    """The files that make a run measured: its test errors by `views` and, for Figure 7, its responses."""
+    evaluation = f"evaluation-{views}.json"
+    return (evaluation, RESPONSES) if responses else (evaluation,)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file, None where there is no file.
 

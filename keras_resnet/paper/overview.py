@@ -11,13 +11,13 @@ from typing import Any
 
 from keras_resnet.paper.estimates import imagenet_hours
 from keras_resnet.paper.experiments import EXPERIMENTS, Experiment
-from keras_resnet.paper.folders import read_json
+from keras_resnet.paper.folders import read_json, result_files
 from keras_resnet.paper.plan import DEFAULT_WORKDIR
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How many of an experiment's runs, further seeds among them, have been tested in one folder of runs.
+    """How many of an experiment's runs, further seeds among them, have been measured in one folder of runs.
 
     `rest` is the command that measures the others there; None where there are none, or where the runs do
     not tell how they were started.
@@ -70,21 +70,23 @@ def _measured(experiment: Experiment, commands: Mapping[Path, Sequence[str]]) ->
     for folder, command in commands.items():
         counts = []  # small pictures or large ones: a folder has either
         if experiment.cifar:
-            counts.append(_tested(experiment, folder, _seeds(command), small=True))
+            counts.append(_counts(experiment, folder, _seeds(command), small=True))
         if experiment.imagenet:
-            counts.append(_tested(experiment, folder, _seeds(command), small=False))
-        done, of = max(counts, default=(0, 0))
-        if done:
+            counts.append(_counts(experiment, folder, _seeds(command), small=False))
+        tested, done, of = max(counts, default=(0, 0, 0))
+        if tested:
             rest = _rest(experiment, command) if done < of else None
             found.append(Measured(folder.parent.name, folder.name, done, of, rest))
     return tuple(found)
 
 
-def _tested(experiment: Experiment, folder: Path, seeds: int | None, *, small: bool) -> tuple[int, int]:
-    """How many runs in `folder` have been tested by the experiment's own views, and how many it takes."""
+def _counts(experiment: Experiment, folder: Path, seeds: int | None, *, small: bool) -> tuple[int, int, int]:
+    """Runs of the experiment in `folder`: tested by its views, measured (Figure 7: responses too), of all."""
     nets = experiment.nets(small, seeds=seeds, quick=folder.name.startswith("quick"))
     views = "single" if small else experiment.views
-    return sum((folder / net.folder / f"evaluation-{views}.json").exists() for net in nets), len(nets)
+    files = result_files(views, experiment.measure == "responses")
+    there = [[(folder / net.folder / name).exists() for name in files] for net in nets]
+    return sum(found[0] for found in there), sum(map(all, there)), len(nets)
 
 
 def _newest_command(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError
 from keras_resnet.paper.experiments import Experiment, Net, Views
+from keras_resnet.paper.folders import result_files
 from keras_resnet.recipes import default_recipe
 
 DEFAULT_WORKDIR = "runs/paper"
@@ -52,12 +53,16 @@ class Conditions:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One network to train and test; everything the process that does it needs to know."""
+    """One network to train and test; everything the process that does it needs to know.
+
+    `responses`: its layers' responses (Figure 7) are measured as well.
+    """
 
     net: Net
     conditions: Conditions
     folder: Path
     views: Views
+    responses: bool = False
 
     def to_json(self) -> str:
         """For the command line of that process."""
@@ -67,18 +72,18 @@ class PlannedRun:
     def from_json(cls, text: str) -> PlannedRun:
         """The inverse of `to_json`."""
         data = json.loads(text)
-        net, conditions = Net(**data["net"]), Conditions(**data["conditions"])
-        return cls(net, conditions, Path(data["folder"]), data["views"])
+        data["net"], data["conditions"] = Net(**data["net"]), Conditions(**data["conditions"])
+        return cls(**data | {"folder": Path(data["folder"])})
 
     @property
     def evaluation(self) -> Path:
-        """The file with the test errors, which makes the run complete."""
+        """The file with the test errors."""
         return self.folder / f"evaluation-{self.views}.json"
 
     @property
     def status(self) -> str:
         """`missing`, `begun` or `measured`."""
-        if self.evaluation.exists():
+        if all((self.folder / name).exists() for name in result_files(self.views, self.responses)):
             return "measured"
         return "begun" if (self.folder / "run.json").exists() else "missing"
 
@@ -140,7 +145,7 @@ def make_plan(
         recipe = conditions.recipe or default_recipe(net.architecture, dataset.kind, dataset.images("train"))
         own = replace(conditions, recipe=recipe)
         folder = Path(workdir) / dataset.slug / own.label / net.folder
-        runs.append(PlannedRun(net, own, folder, views))
+        runs.append(PlannedRun(net, own, folder, views, experiment.measure == "responses"))
     runs.sort(key=lambda run: (run.net.seed, run.net.architecture.multiply_adds(), run.net.folder))
     return Plan(experiment, conditions, tuple(runs))
 
