@@ -57,22 +57,25 @@ def list_experiments(workdir: str | Path) -> Answer:
 
 
 def as_printed(experiment: Experiment) -> Answer:
-    """What the paper prints of an experiment on ImageNet, for which no data are named."""
+    """What the paper prints of an experiment on ImageNet where no data are named."""
     rows = results.unmeasured(experiment)
     hours = imagenet_hours(experiment.imagenet)
     found = {"experiment": experiment.name, "title": experiment.title, "question": experiment.question}
+    notes = [
+        f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; "
+        f"keras-resnet paper {experiment.name} --dataset imagenet2012"
+    ]
+    if experiment.cifar:
+        notes.append("its question on small pictures: --dataset cifar10, or --dataset digits")
     return Answer(
         found | {"dataset": None, "runs": [], "rows": [row.to_json() for row in rows]},
         experiment.title,
         [
             results.errors_table(rows, "ImageNet"),
-            *results.others_table(experiment),
+            *results.others_table(experiment, rows),
             *results.sources_table(rows),
         ],
-        notes=[
-            f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; "
-            f"keras-resnet paper {experiment.name} --dataset imagenet2012"
-        ],
+        notes=notes,
     )
 
 

@@ -119,6 +119,8 @@ def _rest(experiment: Experiment, command: Sequence[str]) -> str | None:
     for option in ("--networks", "--output"):  # with their values
         if option in words:
             del words[words.index(option) : words.index(option) + 2]
+    if experiment.imagenet and not {"--dataset", "--quick"} & set(words):
+        words += ["--dataset", "digits"]  # without data it would be shown as printed
     return shlex.join(word for word in words if word not in ("--show", "--json"))
 
 

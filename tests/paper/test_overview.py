@@ -58,6 +58,18 @@ def test_the_list_names_the_command_for_the_rest(tmp_path):
     )
 
 
+def test_the_command_for_a_table_of_imagenet_names_its_data(tmp_path):
+    """Without, `paper table5` only shows what is printed."""
+    folder = write_run(tmp_path / "digits" / "default" / "resnet20-A-seed0")
+    command = "keras-resnet paper figure7 --recipe digits"
+    (folder / "run.json").write_text(
+        json.dumps(json.loads((folder / "run.json").read_text()) | {"command": command})
+    )
+    found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}
+    assert found["table5"][0].rest == "keras-resnet paper table5 --recipe digits --dataset digits"
+    assert found["table6"][0].rest == "keras-resnet paper table6 --recipe digits"
+
+
 def test_seeds_are_counted(tmp_path):
     """The paper trained ResNet-110 from five seeds: with one of them Table 6 is not measured."""
 
