@@ -11,7 +11,7 @@ from typing import Any
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError
 from keras_resnet.paper.experiments import Experiment, Net, Views
-from keras_resnet.paper.folders import result_files
+from keras_resnet.paper.folders import read_json, result_files
 from keras_resnet.recipes import default_recipe
 
 DEFAULT_WORKDIR = "runs/paper"
@@ -124,7 +124,8 @@ def make_plan(
         only: only these of its networks.
 
     Raises:
-        UsageError: nothing is trained for it, it cannot be done on these images, or it has no such network.
+        UsageError: nothing is trained for it, it cannot be done on these images, it has no such network, or
+            the runs that are there were trained on other data of that name.
     """
     if experiment.measure == "none":
         raise UsageError(
@@ -146,8 +147,21 @@ def make_plan(
         own = replace(conditions, recipe=recipe)
         folder = Path(workdir) / dataset.slug / own.label / net.folder
         runs.append(PlannedRun(net, own, folder, views, experiment.measure == "responses"))
+    for run in runs:
+        _require_same_data(run.folder, dataset)
     runs.sort(key=lambda run: (run.net.seed, run.net.architecture.multiply_adds(), run.net.folder))
     return Plan(experiment, conditions, tuple(runs))
+
+
+def _require_same_data(folder: Path, dataset: Dataset) -> None:
+    """Folders called photos/ are common, and their runs go to folders of one name."""
+    record = read_json(folder / "run.json") or {}
+    trained = record.get("settings", {}).get("dataset", dataset.name)
+    if trained == dataset.name or (dataset.root and Path(trained).resolve() == Path(dataset.root).resolve()):
+        return
+    raise UsageError(
+        f"the runs in {folder.parent} are on {trained}, not on {dataset.name}: name another --workdir"
+    )
 
 
 def quick_conditions(precision: str = "float32", devices: str = "all") -> Conditions:

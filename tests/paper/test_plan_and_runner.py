@@ -7,8 +7,10 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from run_folders import write_run
 
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
@@ -98,6 +100,19 @@ def test_data_sets_of_tfds_with_the_same_configs_do_not_share_folders(tmp_path):
         return make_plan(get_experiment("table2"), data, Conditions(name), workdir=tmp_path).folder
 
     assert folder("imagenette/320px-v2") != folder("imagewoof/320px-v2")
+
+
+def test_runs_on_another_folder_of_the_same_name_are_not_taken_for_these(tmp_path, monkeypatch):
+    def plan(root):
+        data = replace(open_dataset("digits"), name=str(root), kind="folder", root=str(root))
+        return make_plan(get_experiment("figure1"), data, Conditions(str(root)), workdir=tmp_path / "runs")
+
+    [run, _] = plan(tmp_path / "a" / "photos").runs
+    write_run(run.folder, run.net.network, dataset=str(tmp_path / "a" / "photos"))
+    monkeypatch.chdir(tmp_path)
+    assert plan(Path("a/photos")).runs[0].status == "measured"
+    with pytest.raises(UsageError, match=r"are on .*a/photos, not on .*b/photos: name another --workdir$"):
+        plan(tmp_path / "b" / "photos")
 
 
 # What stands in for a training: it notes that it began, waits, and writes the result.
