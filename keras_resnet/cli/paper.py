@@ -76,9 +76,9 @@ def paper(
 ) -> None:
     """Measure a table or figure of the paper; without a name, list them and what is measured so far.
 
-    The smallest network is trained first. Every run is kept: the same command goes on where it stopped.
-    Without --dataset, tables and figures of ImageNet are shown as printed; the others train on the digits
-    that scikit-learn ships.
+    The smallest network is trained first, from all its seeds. Every run is kept: the same command goes on
+    where it stopped. Without --dataset, tables and figures of ImageNet are shown as printed; the others
+    train on the digits that scikit-learn ships.
 
     Examples:
 

@@ -41,13 +41,17 @@ def list_experiments(workdir: str | Path) -> Answer:
         indented = []
         if shown["gpu_hours"]:
             indented.append(f"needs ImageNet and about {shown['gpu_hours']} hours of one A100 (estimate)")
-        elif shown["networks"]:
-            indented.append(f"needs {entry.experiment.needs}, or smaller pictures such as digits")
+        elif shown["cpu_hours"]:
+            hours = f"about {shown['cpu_hours']} hours of two CPU cores (estimate)"
+            indented.append(f"needs {entry.experiment.needs} and {hours}, or smaller pictures such as digits")
         else:
             indented.append("needs nothing: drawn from the descriptions of the networks")
         indented.append(entry.command)
         if entry.cifar_command:
-            indented.append(f"{entry.cifar_command} (its question on CIFAR-10)")
+            indented.append(
+                f"{entry.cifar_command} (its question on CIFAR-10, "
+                f"about {shown['cpu_hours']} hours of two CPU cores)"
+            )
         for found in entry.measured:
             rest = f"; the rest: {found.rest}" if found.rest else ""
             count = f"{found.runs} of {found.of} runs"

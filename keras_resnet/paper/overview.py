@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.paper.estimates import imagenet_hours
+from keras_resnet.paper.estimates import cifar_hours, imagenet_hours
 from keras_resnet.paper.experiments import EXPERIMENTS, Experiment
 from keras_resnet.paper.folders import read_json, result_files
 from keras_resnet.paper.plan import DEFAULT_WORKDIR
@@ -50,6 +50,7 @@ class Entry:
             "needs": experiment.needs,
             "networks": [net.folder for net in nets],
             "gpu_hours": round(imagenet_hours(experiment.imagenet)) if experiment.imagenet else None,
+            "cpu_hours": round(cifar_hours(experiment.nets(True))) if experiment.cifar else None,
             "measured": [asdict(found) for found in self.measured],
             "command": self.command,
             "cifar_command": self.cifar_command,

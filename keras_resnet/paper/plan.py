@@ -90,7 +90,10 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of an experiment, the smallest first (those of further seeds after all first ones)."""
+    """The runs of an experiment, the smallest network first, from all its seeds.
+
+    So that means over seeds of small networks do not wait for ResNet-1202.
+    """
 
     experiment: Experiment
     conditions: Conditions
@@ -149,7 +152,7 @@ def make_plan(
         runs.append(PlannedRun(net, own, folder, views, experiment.measure == "responses"))
     for run in runs:
         _require_same_data(run.folder, dataset)
-    runs.sort(key=lambda run: (run.net.seed, run.net.architecture.multiply_adds(), run.net.folder))
+    runs.sort(key=lambda run: (run.net.architecture.multiply_adds(), run.net.folder))
     return Plan(experiment, conditions, tuple(runs))
 
 

@@ -28,6 +28,7 @@ def test_the_list_names_every_table_and_figure_with_its_command(tmp_path):
     assert all(entry["command"].startswith(f"keras-resnet paper {entry['name']}") for entry in entries)
     text = call("paper", "--workdir", tmp_path).stdout
     assert "needs ImageNet and about 51 hours of one A100 (estimate)" in text
+    assert "needs CIFAR-10 and about 304 hours of two CPU cores (estimate)" in text  # Table 6
 
 
 def test_listing_does_not_import_tensorflow(tmp_path):
