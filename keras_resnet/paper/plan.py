@@ -12,7 +12,7 @@ from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError
 from keras_resnet.paper.experiments import Experiment, Net, Views
 from keras_resnet.paper.folders import read_json, result_files
-from keras_resnet.recipes import default_recipe
+from keras_resnet.recipes import default_recipe, get_recipe
 
 DEFAULT_WORKDIR = "runs/paper"
 # The laptop edition: the paper's recipe for CIFAR, shortened in proportion. Digits are never mirrored.
@@ -49,6 +49,17 @@ class Conditions:
         parts += [self.precision] if self.precision != "float32" else []
         parts += [f"hold-out={self.hold_out}"] if self.hold_out else []
         return ",".join(parts)
+
+    def check(self) -> None:
+        """Find a wrong recipe before a process is started with it, and without TensorFlow.
+
+        Raises:
+            UsageError: there is no such recipe, or what is changed of it is out of range.
+        """
+        if {"epochs", "steps"} <= self.overrides.keys():
+            raise UsageError("give --epochs or --steps, not both")
+        length = {"steps": None} if "epochs" in self.overrides else {}
+        replace(get_recipe(self.recipe or ""), **length | dict(self.overrides))
 
 
 @dataclass(frozen=True)
@@ -127,8 +138,8 @@ def make_plan(
         only: only these of its networks.
 
     Raises:
-        UsageError: nothing is trained for it, it cannot be done on these images, it has no such network, or
-            the runs that are there were trained on other data of that name.
+        UsageError: nothing is trained for it, it cannot be done on these images, it has no such network, the
+            recipe is wrong, or the runs that are there were trained on other data of that name.
     """
     if experiment.measure == "none":
         raise UsageError(
@@ -148,6 +159,7 @@ def make_plan(
     for net in nets:
         recipe = conditions.recipe or default_recipe(net.architecture, dataset.kind, dataset.images("train"))
         own = replace(conditions, recipe=recipe)
+        own.check()
         folder = Path(workdir) / dataset.slug / own.label / net.folder
         runs.append(PlannedRun(net, own, folder, views, experiment.measure == "responses"))
     for run in runs:

@@ -103,6 +103,9 @@ def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
         (("table6", "--networks", "resnet18"), "has no resnet18"),
         (("figure3", "--networks", "resnet21"), "unknown network"),
         (("table6", "--dataset", "no-such-data"), "no-such-data"),
+        (("figure6", "--recipe", "nope", "--show"), "unknown recipe 'nope'"),
+        (("figure6", "--epochs", "-1", "--show"), "greater than 0"),
+        (("figure6", "--epochs", "1", "--steps", "5"), "--epochs or --steps, not both"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, words, tmp_path, capfd):

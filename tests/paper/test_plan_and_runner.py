@@ -176,6 +176,12 @@ def test_the_error_of_a_training_is_told_in_one_line(plan, monkeypatch):
         run_plan(plan)
 
 
+def test_wrong_usage_in_a_training_is_wrong_usage(plan, monkeypatch):
+    stand_in(monkeypatch, code=2)
+    with pytest.raises(UsageError, match=r"^plain-20: the disk is full$"):
+        run_plan(plan)
+
+
 def test_a_signal_stops_the_training_and_says_how_to_go_on(plan, monkeypatch):
     stand_in(monkeypatch, seconds=60)
     before = signal.getsignal(signal.SIGALRM)
