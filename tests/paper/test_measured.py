@@ -37,6 +37,8 @@ def test_folders_of_runs_are_searched(tmp_path):
     for name in ("x/a", "x/b", "y"):
         write_run(tmp_path / name)
     assert [run.path.name for run in find_runs([tmp_path / "x", tmp_path / "y"])] == ["a", "b", "y"]
+    again = find_runs([tmp_path / "x" / "a", tmp_path / "x", tmp_path / "y" / ".." / "y"])
+    assert [run.path.name for run in again] == ["a", "b", "y"]
     (tmp_path / "empty").mkdir()
     for missing in ("empty", "nowhere"):
         with pytest.raises(UserError, match="no run folder at or below"):
