@@ -105,17 +105,17 @@ def errors_table(found: Sequence[Row], dataset: str) -> Table:
         table.append(
             (
                 row.net.label,
-                f"{row.net.architecture.parameters():,}",
                 mean_std(row.top1),
+                (_number(paper.top1) + best_of) if paper else "",
                 mean_std(row.top5),
                 str(len(row.top1)),
-                (_number(paper.top1) + best_of) if paper else "",
+                f"{row.net.architecture.parameters():,}",
                 ", ".join(f"{r.top1:.2f} ({r.who.split(',')[0]})" for r in others),
             )
         )
     printed_on = "ImageNet" if found and found[0].net.architecture.family == "imagenet" else "CIFAR-10"
     measured_on = f"top-1 error % on {dataset}"
-    header = ("network", "parameters", measured_on, "top-5", "seeds", f"paper, {printed_on}", "others")
+    header = ("network", measured_on, f"paper, {printed_on}", "top-5", "seeds", "parameters", "others")
     return Table(header, table)
 
 
