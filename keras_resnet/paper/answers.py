@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError
 from keras_resnet.pages.blocks import Table
 from keras_resnet.pages.plots import save_png
@@ -16,7 +15,6 @@ from keras_resnet.paper import figures, results
 from keras_resnet.paper.drawing import FIGURE3, TABLE1, draw, network_table, standalone, table1
 from keras_resnet.paper.estimates import imagenet_hours
 from keras_resnet.paper.experiments import Experiment
-from keras_resnet.paper.folders import RESPONSES
 from keras_resnet.paper.overview import overview
 from keras_resnet.paper.plan import Plan
 from keras_resnet.paper.runner import Say, run_plan
@@ -43,13 +41,17 @@ def list_experiments(workdir: str | Path) -> Answer:
         indented = []
         if shown["gpu_hours"]:
             indented.append(f"needs ImageNet and about {shown['gpu_hours']} hours of one A100 (estimate)")
-        elif shown["networks"]:
-            indented.append(f"needs {entry.experiment.needs}, or smaller pictures such as digits")
+        elif shown["cpu_hours"]:
+            hours = f"about {shown['cpu_hours']} hours of two CPU cores (estimate)"
+            indented.append(f"needs {entry.experiment.needs} and {hours}, or smaller pictures such as digits")
         else:
             indented.append("needs nothing: drawn from the descriptions of the networks")
         indented.append(entry.command)
         if entry.cifar_command:
-            indented.append(f"{entry.cifar_command} (its question on CIFAR-10)")
+            indented.append(
+                f"{entry.cifar_command} (its question on CIFAR-10, "
+                f"about {shown['cpu_hours']} hours of two CPU cores)"
+            )
         for found in entry.measured:
             rest = f"; the rest: {found.rest}" if found.rest else ""
             count = f"{found.runs} of {found.of} runs"
@@ -59,22 +61,25 @@ def list_experiments(workdir: str | Path) -> Answer:
 
 
 def as_printed(experiment: Experiment) -> Answer:
-    """What the paper prints of an experiment on ImageNet, for which no data are named."""
+    """What the paper prints of an experiment on ImageNet where no data are named."""
     rows = results.unmeasured(experiment)
     hours = imagenet_hours(experiment.imagenet)
     found = {"experiment": experiment.name, "title": experiment.title, "question": experiment.question}
+    notes = [
+        f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; "
+        f"keras-resnet paper {experiment.name} --dataset imagenet2012"
+    ]
+    if experiment.cifar:
+        notes.append("its question on small pictures: --dataset cifar10, or --dataset digits")
     return Answer(
         found | {"dataset": None, "runs": [], "rows": [row.to_json() for row in rows]},
         experiment.title,
         [
             results.errors_table(rows, "ImageNet"),
-            *results.others_table(experiment),
+            *results.others_table(experiment, rows),
             *results.sources_table(rows),
         ],
-        notes=[
-            f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; "
-            f"keras-resnet paper {experiment.name} --dataset imagenet2012"
-        ],
+        notes=notes,
     )
 
 
@@ -123,7 +128,6 @@ def responses_of_models(
 
 def measure(
     plan: Plan,
-    dataset: Dataset,
     *,
     budget: float | None = None,
     show: bool = False,
@@ -134,7 +138,6 @@ def measure(
 
     Args:
         plan: what to measure.
-        dataset: opened; what the plan's conditions name.
         budget: seconds after which the running training saves itself and stops.
         show: only tell what is there; train nothing.
         output: the plot's file; None: beside the runs, and none where matplotlib is missing.
@@ -145,8 +148,6 @@ def measure(
         Interrupted: SIGINT or SIGTERM came; the running training has been saved.
     """
     complete = show or run_plan(plan, budget=budget, say=say)
-    if plan.experiment.measure == "responses" and not show:
-        _measure_responses(plan, dataset, say)
     notes = []
     try:
         plot = results.plot(plan, Path(output or plan.folder / f"{plan.experiment.name}.png"))
@@ -170,17 +171,3 @@ def measure(
         lines,
         notes,
     )
-
-
-def _measure_responses(plan: Plan, dataset: Dataset, say: Say) -> None:
-    todo = [run for run in plan.runs if run.status == "measured" and not (run.folder / RESPONSES).exists()]
-    if not todo:
-        return
-    from keras_resnet.quiet import import_tensorflow
-
-    import_tensorflow()
-    from keras_resnet.paper.responses import run_responses
-
-    for run in todo:
-        say(f"measuring the responses of {run.net.label}")
-        run_responses(run.folder, dataset)
