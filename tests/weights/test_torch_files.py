@@ -194,6 +194,11 @@ def test_safetensors_may_not_overlap_and_their_types_are_named(tmp_path):
         read_tensors(write({"a": entry, "b": entry}))
     with pytest.raises(UserError, match="a is of type F8_E4M3, which is not read here"):
         read_tensors(write({"a": {**entry, "dtype": "F8_E4M3"}}))
+    with pytest.raises(UserError, match="a has the shape \\[-1\\]"):
+        read_tensors(write({"a": {**entry, "shape": [-1]}}))
+    for notes in ([1], None):
+        with pytest.raises(UserError, match="its notes are no table"):
+            read_tensors(write({"__metadata__": notes, "a": entry}))
 
 
 def test_damaged_and_foreign_files_are_explained(tmp_path, tensors):
