@@ -250,15 +250,20 @@ def _first_gif_frame(contents: tf.Tensor) -> tf.Tensor:
     fill the rest of a truncated frame with black.
 
     Raises:
-        tf.errors.InvalidArgumentError: the file ends within the frame, or the frame is larger than
-            the image, whose size has been checked.
+        tf.errors.InvalidArgumentError: the file ends within the frame, the frame is larger than the
+            image, whose size has been checked, or the data blocks are tiny: each is a step of a loop.
     """
     octets = tf.cast(tf.io.decode_raw(contents, tf.uint8), tf.int32)  # reading past the end raises
+    blocks = 1000 + tf.size(octets) // 64  # that may be read; encoders write blocks of 255 bytes
 
-    def skip_blocks(position: tf.Tensor) -> tf.Tensor:
+    def skip_blocks(position: tf.Tensor, left: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """From the length of the first of some data blocks to behind their empty last one."""
-        end = tf.while_loop(lambda p: octets[p] > 0, lambda p: (p + octets[p] + 1,), (position,))
-        return end[0] + 1
+        end, left = tf.while_loop(
+            lambda p, left: (octets[p] > 0) & (left > 0),
+            lambda p, left: (p + octets[p] + 1, left - 1),
+            (position, left),
+        )
+        return end + 1, left
 
     def table_size(flags: tf.Tensor) -> tf.Tensor:
         return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
@@ -266,15 +271,16 @@ def _first_gif_frame(contents: tf.Tensor) -> tf.Tensor:
     def little_endian(position: tf.Tensor | int) -> tf.Tensor:
         return octets[position] + 256 * octets[position + 1]
 
-    (frame,) = tf.while_loop(
-        lambda p: tf.equal(octets[p], ord("!")),  # an extension: comment, timing, …
-        lambda p: (skip_blocks(p + 2),),
-        (13 + table_size(octets[10]),),
+    frame, left = tf.while_loop(
+        lambda p, left: tf.equal(octets[p], ord("!")) & (left > 0),  # an extension: comment, timing, …
+        lambda p, left: skip_blocks(p + 2, left - 1),
+        (13 + table_size(octets[10]), blocks),
     )
     fits = (little_endian(frame + 1) + little_endian(frame + 5) <= little_endian(6)) & (
         little_endian(frame + 3) + little_endian(frame + 7) <= little_endian(8)
     )
     proper = tf.equal(octets[frame], ord(",")) & fits
     frame = _require(proper, frame, "GIF without a proper first frame")
-    end = skip_blocks(frame + 11 + table_size(octets[frame + 9]))
+    end, left = skip_blocks(frame + 11 + table_size(octets[frame + 9]), left)
+    end = _require(left > 0, end, "GIF of too many tiny blocks")
     return tf.strings.substr(contents, 0, end) + b";"

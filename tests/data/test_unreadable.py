@@ -110,7 +110,7 @@ def test_whole_images_are_skipped_too(odd):
 
 def test_too_many_stop_the_run_with_one_line(odd, monkeypatch):
     view = PAD_CROP
-    with pytest.raises(UserError, match=r"124 of 268 images are unreadable.*than the accepted 5%"):
+    with pytest.raises(UserError, match=r"130 of 280 images are unreadable.*than the accepted 5%"):
         pipeline.training_batches(odd, "train", view, batch_size=8, seed=0)
     odd.memory.clear()
     monkeypatch.setattr("keras_resnet.data.memory.LIMIT_BYTES", 0)
