@@ -49,6 +49,38 @@ def refuse_others_readme(folder: Path) -> None:
         )
 
 
+def refuse_another_model(info: ModelInfo, folder: Path, prefix: str = "") -> None:
+    """Raise a UserError where the card in `folder` describes another network, other labels or another view.
+
+    The next version of a model is served in the place of the one before it: clients count on its classes.
+    """
+    path = folder / f"{prefix}{CARD}"
+    if not path.exists():
+        return
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))["model"]
+        different = [word for key, word in _IDENTITY.items() if theirs[key] != info.to_json()[key]]
+        name = theirs["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no model card: choose another --output, or remove it") from error
+    if different:
+        raise UserError(
+            f"{folder} has exports of another model ({name}; different: {', '.join(different)}): "
+            "choose another --output"
+        )
+
+
+# What two versions of one model have in common, by its key in the card.
+_IDENTITY = {
+    "name": "architecture",
+    "shortcut": "shortcuts",
+    "downsample": "downsampling",
+    "label_names": "labels",
+    "image_size": "image size",
+    "resize": "resize",
+}
+
+
 def write_card(card: Mapping[str, Any], folder: Path, prefix: str = "") -> None:
     """Write both forms of the card into `folder`, each at once; `prefix` goes before their names."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from keras_resnet.export import card, parity, saved_model
 from keras_resnet.export.folding import FoldedNetwork, fold
 from keras_resnet.export.images import photo_crops, true_classes
 from keras_resnet.layers import BN_EPSILON
-from keras_resnet.loading import CARD_FOLDER
+from keras_resnet.loading import CARD_FOLDER, saved_model_folder
 from keras_resnet.saving import RUN_MODEL, ModelInfo, SavedModel, load_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.weights.state import get_state
@@ -94,26 +94,30 @@ def export_model(
 
     Raises:
         UsageError: no such format or precision, or options that exclude one another.
-        UserError: the model cannot be read or written, the folder has a README.md of its own, or the export
-            differs from the model; then nothing is left behind.
+        UserError: the model cannot be read or written, the folder has a README.md of its own or exports of
+            another model, or the export differs from the model; then nothing is left behind.
     """
     started = time.perf_counter()
     images = [images] if isinstance(images, str | os.PathLike) else images
     _check(format, precision, images, ten_crop)
+    if saved_model_folder(model_path) or Path(model_path).suffix in SUFFIXES.values():
+        raise UserError(f"{model_path} is an export already: export the run or .keras file that it came from")
     saved = load_model(model_path)
     network, info, name = folded_network(saved), saved.info, default_name(model_path)
     folder = Path(output) if output else Path("exports") / name
     if ten_crop:
         evaluation_view(info, "10-crop")  # networks whose ten crops are all the same are refused by name
-    reference = reference_function(saved)
-    files = _some(image_files(images))
-    examples = _examples(files, info)
-
     if format == "saved_model":
+        card.refuse_another_model(info, folder)
         card.refuse_others_readme(folder)
         place = saved_model.new_version(folder)
     else:
-        place = saved_model.new_file(folder, _file_name(name, format, precision))
+        file_name = _file_name(name, format, precision)
+        card.refuse_another_model(info, folder, f"{file_name}.")
+        place = saved_model.new_file(folder, file_name)
+    reference = reference_function(saved)
+    files = _some(image_files(images))
+    examples = _examples(files, info)
     with place as (temporary, publish):
         run, endpoints = _write(format, precision, saved, network, examples, ten_crop, temporary)
         result = parity.check(

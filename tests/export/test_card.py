@@ -72,6 +72,31 @@ def test_a_readme_of_somebody_else_stays(keras_file, tmp_path):
     assert (tmp_path / "README.md").read_text() == "my project"
 
 
+@pytest.mark.parametrize(
+    ("options", "different"),
+    [
+        ({"name": "resnet32"}, "architecture"),
+        ({"classes": 4}, "labels"),
+        ({"size": 40}, "image size, resize"),
+    ],
+)
+def test_another_model_does_not_become_the_next_version(card, keras_file, tmp_path, options, different):
+    folder = keras_file.parent / "export"
+    before = sorted(folder.rglob("*"))
+    other = saved_network(tmp_path / "other.keras", **options)
+    message = rf"export has exports of another model \(resnet20; different: {different}\): choose another --out"
+    with pytest.raises(UserError, match=message):
+        export_model(other, folder)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_what_is_no_card_is_not_replaced(keras_file, tmp_path):
+    (tmp_path / "keras_resnet.json").mkdir()
+    with pytest.raises(UserError, match=r"keras_resnet\.json is no model card: choose another --output"):
+        export_model(keras_file, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["keras_resnet.json"]
+
+
 def test_the_version_is_the_packages_own_installed_or_not(keras_file, monkeypatch):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)

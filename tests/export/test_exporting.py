@@ -192,6 +192,12 @@ def test_a_missing_model_is_named(tmp_path):
         export_model(str(tmp_path / "nowhere"))
 
 
+def test_an_export_is_no_model_to_export(result, tmp_path):
+    for path in (result.path, Path(result.path).parent, tmp_path / "pets.onnx", tmp_path / "pets-int8.tflite"):
+        with pytest.raises(UserError, match="is an export already: export the run or .keras file that it came"):
+            export_model(path)
+
+
 def test_as_many_label_names_as_classes():
     architecture = tiny("resnet20", blocks=1)
     saved = SavedModel(random_model(architecture), ModelInfo(architecture, ("a", "b"), 32, 32))
