@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from saved_networks import picture, random_model, saved_network, tiny
 
 from keras_resnet.architectures import get_architecture
+from keras_resnet.cli import main
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.export import export_model, exporting
+from keras_resnet.export import export_model, exporting, parity
 from keras_resnet.export.card import checksum
 from keras_resnet.export.graph import Forward
 from keras_resnet.export.images import _some
@@ -91,6 +94,28 @@ def test_a_failed_check_leaves_nothing_and_says_so(keras_file, tmp_path, monkeyp
     with pytest.raises(UserError, match="not the same network, nothing was written"):
         export_model(str(keras_file), str(tmp_path / "export"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_the_numbers_and_exits_1_where_they_are_too_large(keras_file, tmp_path, monkeypatch):
+    command = ["export", str(keras_file), "--output", str(tmp_path / "export")]
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        done = CliRunner().invoke(main, command)
+        monkeypatch.setitem(parity.TOLERANCES, "float32", 1e-12)
+        failed = CliRunner().invoke(main, command)
+        with pytest.raises(SystemExit, match="143"):  # with which the half-written version goes
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.exit_code == 0
+    assert re.search(
+        r"same top class on 100\.0 % of 16 crops of two photos, .*\(allowed 0\.001\)", done.stdout
+    )
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert re.fullmatch(
+        r"Error: the export is not the same network, nothing was written; .*\n", failed.stderr
+    )
+    assert [path.name for path in (tmp_path / "export").glob("[0-9.]*")] == ["1"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -205,15 +230,9 @@ def test_a_missing_model_is_named(tmp_path):
 
 
 def test_an_export_is_no_model_to_export(result, tmp_path):
-    for path in (
-        result.path,
-        Path(result.path).parent,
-        tmp_path / "pets.onnx",
-        tmp_path / "pets-int8.tflite",
-    ):
-        with pytest.raises(
-            UserError, match="is an export already: export the run or .keras file that it came"
-        ):
+    folder = Path(result.path)
+    for path in (folder, folder.parent, tmp_path / "pets.onnx", tmp_path / "pets-int8.tflite"):
+        with pytest.raises(UserError, match="is an export already: export the run or "):
             export_model(path)
 
 
