@@ -34,6 +34,12 @@ class SkipLog:
             return tuple(self._reasons)
 
     @property
+    def reasons(self) -> dict[str, str]:
+        """Why each of them could not be read, by name."""
+        with self._lock:
+            return dict(self._reasons)
+
+    @property
     def total(self) -> int:
         """Number of images in the splits this log watches."""
         with self._lock:
