@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from keras_resnet.cli.common import command, echo_json, echo_table, json_option
 
 
