@@ -181,6 +181,10 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     """Return `x` as it is: the models normalise raw RGB 0…255 themselves.
 
     Kept, as newer Keras applications keep theirs, so that one piece of code serves every network.
+
+    Args:
+        x: images, as any array or tensor.
+        data_format: of no effect.
     """
     return x
 
@@ -189,6 +193,11 @@ def decode_predictions(
     preds: Any, top: int = 5, label_names: Sequence[str] | None = None
 ) -> list[list[tuple[str, str, float]]]:
     """The `top` classes of each row of `preds` [N, classes], best first.
+
+    Args:
+        preds: probabilities or logits, [N, classes].
+        top: classes to return for each image.
+        label_names: names of the classes in the order of `preds`; None: ImageNet's 1000.
 
     Returns:
         For every image a list of (class id, label, score); the class id is the WordNet id for

@@ -25,7 +25,11 @@ BOTTLENECK_EXPANSION = 4
 class Stage:
     """A run of blocks with feature maps of one size; the paper writes it conv2_x … conv5_x.
 
-    `filters` is the width of the 3×3 convolutions; `stride` is that of the first block.
+    Attributes:
+        name: "conv2" … "conv5"; VGG's are "block1" … "block5".
+        blocks: how many blocks; for VGG, how many convolutions.
+        filters: channels of the 3×3 convolutions.
+        stride: of the first block, in pixels of its input; all others have stride 1.
     """
 
     name: str
@@ -66,8 +70,16 @@ class Conv:
 class Architecture:
     """A network: what `builders.build_model` turns into a `keras.Model`.
 
-    `shortcut` is None for plain networks and VGG, which have no shortcuts; `downsample` says which
-    convolution of a bottleneck carries the stride ("1x1" as in the paper, "3x3" as in torchvision).
+    Attributes:
+        name: its key in `ARCHITECTURES`, such as "resnet50".
+        depth: weighted layers from input to output, without projections of shortcuts: 50 for ResNet-50.
+        family: "imagenet" (Table 1, 224×224 pixels) or "cifar" (Sec. 4.2, 32×32 pixels).
+        block: "basic" (two 3×3 convolutions), "bottleneck" (1×1, 3×3, 1×1) or "vgg".
+        stages: from the input to the classifier.
+        shortcut: option "A", "B" or "C" (Sec. 3.3, 4.1); None for plain networks and VGG, which have none.
+        downsample: the convolution of a bottleneck that has the stride: "1x1" as in the paper, "3x3" as in
+            torchvision and timm.
+        paper_multiply_adds: what the paper prints for one image of 224×224; None where it prints nothing.
     """
 
     name: str
@@ -239,6 +251,11 @@ def get_architecture(
     name: str, shortcut: Shortcut | None = None, downsample: Downsample | None = None
 ) -> Architecture:
     """The architecture of that name, with another shortcut option or downsampling if asked for.
+
+    Args:
+        name: a key of `ARCHITECTURES`.
+        shortcut: "A", "B" or "C"; None: the network's default.
+        downsample: "1x1" or "3x3", for bottlenecks; None: the network's default, "1x1".
 
     Raises:
         UsageError: the name is unknown, or the network has no such option.

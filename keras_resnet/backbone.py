@@ -10,6 +10,9 @@ from keras_resnet.errors import UsageError
 def features(model: keras.Model) -> keras.Model:
     """The model's feature maps, one per stage, for detection and segmentation heads.
 
+    Args:
+        model: one of our networks, with or without its classifier.
+
     Returns:
         A model that shares the weights and returns {"C2": …, "C3": …, "C4": …, "C5": …}: the last
         activation of each stage, with strides 4, 8, 16 and 32 to the input for ImageNet networks.

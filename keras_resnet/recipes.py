@@ -26,16 +26,44 @@ MANY_IMAGES = 100_000  # from here on a data set is treated as ImageNet is
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """How to train. Fields that are not in the paper say so.
 
-    Length is `epochs`, or `steps` where that is given. `drops` are the shares of the training after
-    which the learning rate is divided by 10, so that a shorter run keeps its shape. `reference_batch`
-    scales the learning rate linearly with the batch size (None: the rate is taken as it is).
-    `normalization` is what the network subtracts from its input: the mean image ("pixel-mean"), the
-    mean colour ("channel-mean"), or the mean colour with a division by the deviation ("channel").
-    Not in the paper: `mixup` and `cutmix` are the parameters of their Beta distributions, `color_jitter`
-    is how strong it is, `random_erasing` the share of images that lose a rectangle; 0 is without.
-    `keep_best` ends with the weights of the epoch of least validation error instead of the last ones.
+    Attributes:
+        name: what `--recipe` calls it.
+        summary: one line for people.
+        batch_size: images a step, over all devices.
+        learning_rate: the highest rate; with `reference_batch`, that of a batch of so many images.
+        epochs: length in passes over the training images, where `steps` is None.
+        steps: length in steps.
+        schedule: "drops" (see there), "plateau" (divided by 10 when the validation error stands still,
+            Sec. 3.4), "cosine" (down to 0) or "one-cycle" (linear up, then linear down).
+        drops: shares of the training after which "drops" divides the rate by 10, so that a shorter run
+            keeps its shape.
+        warmup_epochs: epochs of a rate that rises linearly to the highest one; at most half the training.
+        slow_start_depth: networks of so many layers or more start at a rate of 0.01, until their training
+            error is below 80 % (Sec. 4.2); None: none does.
+        reference_batch: the rate is multiplied by `batch_size / reference_batch`; None: taken as it is.
+        momentum: of SGD.
+        nesterov: look ahead by the momentum (not in the paper).
+        weight_decay: λ of the term λ·w in the gradient of kernels; none on biases and batch normalisation.
+        gradient_clip: largest norm of the whole gradient (not in the paper); None: any.
+        view: what training sees of an image, by the names of `data.views.TrainView`; fitted to the data.
+        flip: mirror half of the images; not for digits or letters.
+        color: AlexNet's colour augmentation (Sec. 3.4).
+        normalization: what the network subtracts from its input: the mean image ("pixel-mean"), the mean
+            colour ("channel-mean"), or the mean colour, divided by the deviation ("channel").
+        label_smoothing: probability that is spread over all classes, 0 to below 1 (not in the paper).
+        mixup: parameter of MixUp's Beta distribution (not in the paper); 0: without.
+        cutmix: parameter of CutMix's Beta distribution (not in the paper); 0: without.
+        randaugment: two random operations on each image (not in the paper).
+        color_jitter: strength of random brightness, contrast, saturation and hue, 0 to 1 (not in the paper).
+        random_erasing: share of images that lose a rectangle, 0 to 1 (not in the paper).
+        ema: decay of the running average of the weights that is validated and saved, such as 0.999 (not in
+            the paper); None: the weights themselves.
+        zero_init_residual: start the last scale of every residual branch at 0 (not in the paper).
+        freeze: the last stage that is not trained, such as "conv3"; None: all are.
+        recalibrate: after training, average batch normalisation's statistics over training images.
+        keep_best: end with the weights of the epoch of least validation error, not with the last ones.
     """
 
     name: str
@@ -207,6 +235,9 @@ def recorded(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def get_recipe(name: str) -> Recipe:
     """The recipe of that name.
+
+    Args:
+        name: a key of `RECIPES`.
 
     Raises:
         UsageError: there is none; the message names those there are.

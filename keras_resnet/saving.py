@@ -30,8 +30,14 @@ RUN_MODEL = "model.keras"  # the trained model's name inside a run folder
 class ModelInfo:
     """What a saved model knows about itself besides its weights.
 
-    `image_size` is the side of the square view that it classifies, `resize` the shorter side that an
-    image is resized to before that view is cut from its centre; both in pixels.
+    Attributes:
+        architecture: the network.
+        label_names: names of its classes, in the order of its outputs.
+        image_size: side in pixels of the square view that it classifies.
+        resize: shorter side in pixels that an image is resized to before that view is cut from its centre.
+        dataset: what it was trained on, as `open_dataset` takes it; None: not known.
+        recipe: name of the recipe it was trained by; None: not known.
+        results: what was measured of it, by name.
     """
 
     architecture: Architecture
@@ -88,6 +94,14 @@ class SavedModel:
 
 def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]) -> Path:
     """Write `model` and `info` as one `.keras` file that appears at once or not at all.
+
+    Args:
+        model: one of our networks, as it is built, with its classifier.
+        info: what it classifies; labels in the order of its outputs.
+        path: where to write; ends in .keras. Folders are made, an older file is replaced.
+
+    Returns:
+        The file.
 
     Raises:
         UserError: the file cannot be written; whatever was there before is still there.

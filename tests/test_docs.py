@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import pkgutil
 import re
@@ -14,7 +15,8 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import fields as dataclass_fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,23 @@ def test_public_names_exist():
     for name in sorted(public_names()):
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_every_field_of_a_public_dataclass_is_explained():
+    """ExportResult refers to `parity.Parity` and to the arguments of `export_model`."""
+    unexplained = []
+    for name in sorted(public_names() - {"keras_resnet.export.ExportResult"}):
+        module, _, attribute = name.rpartition(".")
+        found = getattr(importlib.import_module(module), attribute)
+        if isinstance(found, type) and is_dataclass(found):
+            fields = [field.name for field in dataclass_fields(found) if field.repr]  # others are inner state
+            told = inspect.getdoc(found) or ""
+            unexplained += [
+                f"{name}.{field}"
+                for field in fields
+                if f"`{field}`" not in told and not re.search(rf"^ *{field}: ", told, re.M)
+            ]
+    assert unexplained == []
 
 
 @pytest.fixture(scope="module")

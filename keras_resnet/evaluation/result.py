@@ -17,12 +17,16 @@ from keras_resnet.evaluation.scores import Scores, average, load_scores
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Errors of a model (or ensemble) on a split; percentages unless they say otherwise.
+    """Errors of a model (or ensemble) on a split.
 
-    `top5_error` counts the five best classes, or all where there are fewer. `intervals` are Wilson's
-    95 % intervals of the two errors. `per_class_error` [classes] has NaN for classes without images;
-    `confusion` [classes, classes] counts images by (true, predicted). `calibration` and `ece` are
-    fractions. `skipped` files could not be read and count nowhere else.
+    Attributes:
+        scores: what all of this follows from: the probabilities [images, classes] of every image.
+        top1_error: percent of the images whose best class is wrong.
+        top5_error: percent of the images whose class is not among the five best; of five classes, 0.
+        intervals: 95 % intervals of the two errors by their names (Wilson), in percent.
+        per_class_error: [classes], top-1 error in percent; NaN for classes without images.
+        confusion: [classes, classes], images by (true, predicted).
+        calibration: how often the model is right, by how sure it is; fractions.
     """
 
     scores: Scores
@@ -110,6 +114,9 @@ class Evaluation:
 def combine_scores(files: Sequence[str | os.PathLike[str]]) -> Evaluation:
     """The ensemble of scores saved earlier, without running a model: each model counts once.
 
+    Args:
+        files: .npz files of `evaluate(…, save_scores=…)`, about the same images.
+
     Raises:
         UserError: a file is missing or holds something else, or the files are about other images.
     """
@@ -119,6 +126,14 @@ def combine_scores(files: Sequence[str | os.PathLike[str]]) -> Evaluation:
 
 def mcnemar(first: Evaluation, second: Evaluation) -> McNemar:
     """Is one of two evaluations on the same images better than chance explains? McNemar's exact test.
+
+    Args:
+        first: one model's evaluation.
+        second: another model's, on the same images.
+
+    Returns:
+        How many images only the one or only the other gets right, and `p_value`, the probability of so
+        uneven a split, were both equally good.
 
     Raises:
         UserError: the two were made on other images.

@@ -29,7 +29,19 @@ _MEASURED = ("evaluation-*.json", "scores-*.npz", "responses.json")
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended; errors in percent."""
+    """How a run ended.
+
+    Attributes:
+        workdir: the run folder.
+        model: the trained model's `.keras` file, in it.
+        steps: how many steps the training had.
+        train_error: top-1 error in percent over the last epoch, on the images as training saw them; with
+            `keep_best`, over the best epoch.
+        val_error: top-1 error in percent on the validation images, of the weights that were saved.
+        best_val_error: the least validation error of any epoch, in percent.
+        images_per_second: training speed in the same epoch.
+        skipped: how many images could not be read.
+    """
 
     workdir: Path
     model: Path

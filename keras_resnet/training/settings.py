@@ -16,7 +16,20 @@ from keras_resnet.recipes import Precision, Recipe, default_recipe, get_recipe, 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything that decides the weights a run ends with."""
+    """Everything that decides the weights a run ends with; `make_settings` fills in what is not said.
+
+    Attributes:
+        architecture: the network.
+        recipe: how it is trained.
+        dataset: the data set's name, as `open_dataset` takes it.
+        image_size: side of the network's square input in pixels.
+        precision: of activations, "float32", "mixed_bfloat16" or "mixed_float16"; weights are float32.
+        devices: "all", a number of GPUs, "cpu:K" or "tpu", as `make_strategy` takes it.
+        seed: of weights, order and augmentation; a 32-bit number.
+        hold_out: training images that are validated on instead (`data.sources.hold_out`); 0: none.
+        accumulate: parts of each batch that pass one after the other, to save memory.
+        initial_weights: "imagenet", a weights file or a run folder; None: freshly initialised.
+    """
 
     architecture: Architecture
     recipe: Recipe
