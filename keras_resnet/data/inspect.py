@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,10 @@ def _shapes(
     dataset: Dataset, split: str, count: int, skip_log: SkipLog
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Chunk by chunk, how many images were looked at and [M, 2] height and width of those that are whole."""
-    spec = tf.TensorSpec([2], tf.int32)
+    spec, report = tf.TensorSpec([2], tf.int32), partial(skip_log.add, split)
     shards = split_stream(dataset, split)
     if shards is not None:
-        loader = Loader(lambda contents, _: _whole_shape(contents), spec, skip_log)
+        loader = Loader(lambda contents, _: _whole_shape(contents), spec, report)
         records = streams.evaluation_records(shards.part(0, count), _CHUNK, _CHUNK, 0)
         chunks = records.map(without_autograph(lambda _, contents, labels, names: (contents, names)))
     else:
@@ -93,7 +94,7 @@ def _shapes(
                 return tf.shape(examples.pixels[index])[:2]
             return _whole_shape(examples.contents(index))
 
-        loader = Loader(load, spec, skip_log, examples.names)
+        loader = Loader(load, spec, report, examples.names)
         indices = np.linspace(0, len(examples) - 1, count).astype(np.int64)
         keys = tf.data.Dataset.from_tensor_slices(indices).batch(_CHUNK)
         chunks = keys.map(without_autograph(lambda keys: (keys, None)))

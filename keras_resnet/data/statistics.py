@@ -12,9 +12,8 @@ from keras_resnet.data import decode, streams
 from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.loading import Loader, no_draws, without_autograph
 from keras_resnet.data.order import Plan
-from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, unwrapped
 
 _CHUNK = 256  # images in memory at once
 
@@ -92,9 +91,10 @@ def _moments(dataset: Dataset, split: str, limit: int) -> tuple[np.ndarray, np.n
     shape = dataset.image_shape
     pixels = 0 if shape is None else int(np.prod(shape))
     count, total = 0, np.zeros(12 + pixels)
-    for rows in _rows(dataset, split, limit).prefetch(1).as_numpy_iterator():
-        count += len(rows)
-        total += rows.sum(axis=0, dtype=np.float64)
+    with unwrapped():
+        for rows in _rows(dataset, split, limit).prefetch(1).as_numpy_iterator():
+            count += len(rows)
+            total += rows.sum(axis=0, dtype=np.float64)
     if not count:
         raise UserError(f"no image of {dataset.name} ({split}) is readable: no mean to compute")
     mean = total / count
@@ -147,4 +147,4 @@ def _row_loader(
                 parts.append(tf.reshape(flat, [-1]))
         return tf.ensure_shape(tf.concat(parts, axis=0), spec.shape)
 
-    return Loader(load, spec, SkipLog(), names)
+    return Loader(load, spec, lambda name, reason: None, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Inputs:
     statistics: Statistics
     mean: np.ndarray
     std: np.ndarray
-    skips: SkipLog = field(default_factory=SkipLog)
+    skips: SkipLog
 
     @classmethod
     def prepare(
@@ -49,6 +49,7 @@ class Inputs:
         dataset: Dataset,
         strategy: tf.distribute.Strategy,
         initial: State | None = None,
+        skip_limit: float = 0.05,
     ) -> Inputs:
         """Compute the statistics; a run that starts from given weights keeps their normalisation."""
         needed = initial is None or settings.recipe.color
@@ -57,7 +58,7 @@ class Inputs:
             mean, std = normalization(statistics, settings.recipe.normalization, settings.image_size)
         else:
             mean, std = initial["normalization/mean"], initial["normalization/std"]
-        return cls(settings, dataset, strategy, statistics, mean, std)
+        return cls(settings, dataset, strategy, statistics, mean, std, SkipLog(skip_limit))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -101,12 +102,7 @@ class Inputs:
         return batches
 
     def validation(self) -> Any:
-        """Every validation image once, as batches (images, labels), distributed.
-
-        Raises:
-            UserError: too many images have turned out to be unreadable: once an epoch, not after days.
-        """
-        self.skips.check()
+        """Every validation image once, as batches (images, labels), distributed."""
         view = eval_view(self.settings, self.dataset)
         replicas = self.strategy.num_replicas_in_sync
         batch = -(-self.settings.recipe.batch_size // replicas) * replicas

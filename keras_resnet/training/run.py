@@ -108,7 +108,8 @@ class _Run:
             self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
         if not dataset.is_small:
             Reporter(0, 0, self.quiet).say(f"looking at the colours of {dataset.name} …")
-        self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial)
+        skip_limit = self.habits.skip_limit
+        self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial, skip_limit)
         self.per_epoch = self.inputs.steps_per_epoch
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
         self.engine = self._build()
@@ -169,7 +170,14 @@ class _Run:
         self._check_agreement(first_step)
         reporter = Reporter(self.total_steps, first_step, self.quiet)
         loop = EpochLoop(
-            self.engine, self.schedule, self.workdir, self.habits, reporter, self.per_epoch, self.total_steps
+            self.engine,
+            self.schedule,
+            self.workdir,
+            self.habits,
+            reporter,
+            self.inputs.skips,
+            self.per_epoch,
+            self.total_steps,
         )
         try:
             if checkpoint:
@@ -201,7 +209,6 @@ class _Run:
             if self.record.writes:
                 with suppress(OSError):
                     self.inputs.skips.write(self.workdir / SKIPPED)
-        self.inputs.skips.check()
         return loop
 
     def _check_data(self) -> None:
@@ -244,7 +251,8 @@ class _Run:
             self.engine.average.use()
         view = eval_view(self.settings, self.dataset)
         if recipe.recalibrate or recipe.ema:  # averaged weights have statistics of their own
-            recalibrate(model, recalibration_batches(self.dataset, view, batch_size=recipe.batch_size))
+            size, skips = recipe.batch_size, self.inputs.skips
+            recalibrate(model, recalibration_batches(self.dataset, view, batch_size=size, skip_log=skips))
             loop.last["val_error"] = self.engine.evaluate(self.inputs.validation())
         last = loop.last
         result = RunResult(
