@@ -210,7 +210,8 @@ def _try(
 def _reason(error: tf.errors.OpError) -> str:
     """What is wrong with the image, out of a message about where in which graph and program."""
     # The stack of a graph's function comes first, nodes and ops come last.
-    message = error.message.split("\n\t [[")[0].rsplit("\n\n", 1)[-1].split(" [Op:")[0]
+    message = error.message.split("\n\t [[")[0].split(" [Op:")[0]
+    message = re.split(r"\n\n|<stack traces unavailable>", message)[-1].strip()
     message = re.sub(r"^slice index .*", "the file ends too early", message)
     message = re.sub(r"\{\{.*?\}\}|.*Summarized data: b|^assertion failed: ", "", message)
     return " ".join(re.sub(r"[\[\]'\"]", "", message).split())[:200] or "unreadable"

@@ -82,7 +82,7 @@ def _described(folder: Path, description: dict, files: Mapping[str, tuple[str, .
 def _undescribed(
     folder: Path, files: Mapping[str, tuple[str, ...]], counts: Mapping[str, tuple[int, ...]]
 ) -> ShardFolder:
-    """Shards of other origin: labels and names from a sample of records; splits without labels are left out."""
+    """Shards of other origin: a sample tells labels and names; splits without labels are left out."""
     largest = files[max(counts, key=lambda split: sum(counts[split]))]
     found = {
         split: texts

@@ -197,11 +197,8 @@ def test_each_has_a_reason_that_a_person_understands(tmp_path):
 
 
 def test_names_need_not_be_utf_8(tmp_path):
-    folder = os.fsencode(tmp_path / "train" / "a")
-    os.makedirs(folder)
-    for name, contents in ((b"caf\xe9.png", png(0)), (b"na\xefve.png", b"broken"), (b"z.png", png(1))):
-        with open(folder + b"/" + name, "wb") as file:
-            file.write(contents)
+    files = {b"caf\xe9.png": png(0), b"na\xefve.png": b"broken", b"z.png": png(1)}
+    corpus.write(tmp_path / "train" / "a", {os.fsdecode(name): file for name, file in files.items()})
     dataset = open_dataset(str(tmp_path))
     log = SkipLog(limit=0.5)
     view = TrainView("center", 8)
