@@ -169,7 +169,7 @@ REASONS = {
     "truncated.gif": "the file ends too early",
     "header-only.gif": "not between 1 and 67,108,864 pixels: height and width -1 48",
     "huge-frame.gif": "GIF without a proper first frame",
-    "tiny-blocks.gif": "?",
+    "tiny-blocks.gif": "GIF",
     "truncated.bmp": "Input size should match",
     "header-only.bmp": "not between 1 and 67,108,864 pixels: height and width -1 -1",
     "claims.jpg": "not between 1 and 67,108,864 pixels: height and width 20000, 20000",
