@@ -50,10 +50,10 @@ def _endings(runs: Sequence[RunFolder], where: str) -> Table:
         )
         for run in runs
     ]
-    header = ("network", "seed", "test", "training", "validation", "95 % of the test", "epochs", "images/s")
+    header = ("network", "seed", "test", "train", "val", "95 % of the test", "epochs", "images/s")
     caption = (
-        f"{where}. Errors in percent; training: over the last epoch, on augmented images. "
-        "Images/s: median over the epochs."
+        f"{where}. Errors in percent: test with its 95 % interval; train over the last epoch, on augmented "
+        "images; val after it. Images/s: median over the epochs."
     )
     return Table((*header, "parameters"), rows, caption)
 
