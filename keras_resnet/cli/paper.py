@@ -109,8 +109,8 @@ def paper(
         if experiment.measure != "responses":
             raise UsageError("--model belongs to figure7: other tables and figures train their networks")
         start_tensorflow()
-        plot = output or f"{workdir}/figure7.png"
-        _tell(answers.responses_of_models(models, dataset, data_dir, plot), as_json)
+        found = answers.responses_of_models(models, dataset, data_dir, workdir=workdir, output=output)
+        _tell(found, as_json)
         return
     if dataset is None and not quick and experiment.imagenet:
         _tell(answers.as_printed(experiment), as_json)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from keras_resnet.errors import UserError
+from keras_resnet.pages import plots
 from keras_resnet.pages.blocks import Table
-from keras_resnet.pages.plots import save_png
 from keras_resnet.paper import figures, results
 from keras_resnet.paper.drawing import FIGURE3, TABLE1, draw, network_table, standalone, table1
 from keras_resnet.paper.estimates import imagenet_hours
@@ -106,23 +106,35 @@ def drawn(experiment: Experiment, networks: Sequence[str] | None, path: str | Pa
 
 
 def responses_of_models(
-    models: Sequence[str], dataset: str | None, data_dir: str | None, path: str | Path
+    models: Sequence[str],
+    dataset: str | None,
+    data_dir: str | None,
+    *,
+    workdir: str | Path,
+    output: str | Path | None = None,
 ) -> Answer:
     """Figure 7 for run folders and model files, each on `dataset` or on what it was trained on.
 
+    The plot goes to `output`; None: to `workdir`, and there is none where matplotlib is missing.
+
     Raises:
-        UserError: a model or its data cannot be read, matplotlib is missing, or `path` cannot be written.
+        UserError: a model or its data cannot be read, or `output` cannot be drawn.
     """
+    if output:
+        plots.require()
     from keras_resnet.paper.responses import responses_of
 
     found = responses_of(models, dataset, data_dir)
     labelled = [(f"{r.network}, {Path(model).name}", r.stds) for model, r in found]
-    plot = save_png(figures.responses(labelled, results.INK_ON_WHITE), path)
+    path = Path(output or Path(workdir) / "figure7.png")
+    plot, notes = _try(
+        lambda: plots.save_png(figures.responses(labelled, results.INK_ON_WHITE), path), bool(output)
+    )
     rows = [(model, str(len(r.stds)), f"{fmean(r.stds):.3f}") for model, r in found]
     return Answer(
-        {"responses": [{"model": model} | r.to_json() for model, r in found], "plot": str(plot)},
+        {"responses": [{"model": model} | r.to_json() for model, r in found], "plot": plot},
         tables=[Table(("model", "3×3 layers", "mean standard deviation"), rows)],
-        notes=[f"plot: {plot}"],
+        notes=notes,
     )
 
 
@@ -147,17 +159,11 @@ def measure(
         UserError: a run failed; earlier ones keep what they measured.
         Interrupted: SIGINT or SIGTERM came; the running training has been saved.
     """
+    if output:
+        plots.require()
     complete = show or run_plan(plan, budget=budget, say=say)
-    notes = []
-    try:
-        plot = results.plot(plan, Path(output or plan.folder / f"{plan.experiment.name}.png"))
-    except UserError as error:
-        if output:
-            raise
-        plot = None
-        notes.append(f"not drawn: {error}")
-    if plot:
-        notes.append(f"plot: {plot}")
+    path = Path(output or plan.folder / f"{plan.experiment.name}.png")
+    plot, notes = _try(lambda: results.plot(plan, path), bool(output))
     if not complete:
         notes.append("the budget is spent; run the same command again to go on")
     data = results.collect(plan)
@@ -165,9 +171,20 @@ def measure(
     if missing := sum(run.status != "measured" for run in plan.runs):
         lines.append(f"not measured yet: {missing} of {len(plan.runs)} runs; they go to {plan.folder}")
     return Answer(
-        data | {"complete": complete and not missing, "plot": str(plot) if plot else None},
+        data | {"complete": complete and not missing, "plot": plot},
         plan.experiment.title,
         results.tables(plan),
         lines,
         notes,
     )
+
+
+def _try(draw: Callable[[], Path | None], asked_for: bool) -> tuple[str | None, list[str]]:
+    """The file that `draw` has drawn, if any, and a note on it; what was measured does not need a plot."""
+    try:
+        plot = draw()
+    except UserError as error:
+        if asked_for:
+            raise
+        return None, [f"not drawn: {error}"]
+    return (str(plot), [f"plot: {plot}"]) if plot else (None, [])

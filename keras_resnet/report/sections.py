@@ -24,9 +24,11 @@ CURVES_PER_PLOT = 7  # there are as many colours; a group has a plot of plain ne
 def summary(runs: Sequence[RunFolder]) -> Section:
     """One row a run, how it ended; a table and a verdict for all runs under equal conditions."""
     blocks: list[Block] = []
-    for where, group in _equal_conditions(runs).items():
+    groups = _equal_conditions(runs)
+    for where, group in groups.items():
         if comparisons := degradation.compare(group):
-            blocks.append(Paragraph(degradation.summary(comparisons), emphasis=True))
+            on = f"On {where}: " if len(groups) > 1 else ""
+            blocks.append(Paragraph(on + degradation.summary(comparisons), emphasis=True))
         blocks.append(_endings(group, where))
     unfinished = [str(run.path) for run in runs if not run.finished]
     if unfinished:
@@ -50,10 +52,10 @@ def _endings(runs: Sequence[RunFolder], where: str) -> Table:
         )
         for run in runs
     ]
-    header = ("network", "seed", "test", "training", "validation", "95 % of the test", "epochs", "images/s")
+    header = ("network", "seed", "test", "train", "val", "95 % of the test", "epochs", "images/s")
     caption = (
-        f"{where}. Errors in percent; training: over the last epoch, on augmented images. "
-        "Images/s: median over the epochs."
+        f"{where}. Errors in percent: test with its 95 % interval; train over the last epoch, on augmented "
+        "images; val after it. Images/s: median over the epochs."
     )
     return Table((*header, "parameters"), rows, caption)
 

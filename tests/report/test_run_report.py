@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -214,6 +215,14 @@ def pictures(root):
         for i in range(60):
             Image.new("L", (8, 8), 255 * label).save(folder / f"{i}.png")
     return str(root / "pictures")
+
+
+def test_a_missing_matplotlib_is_told_before_anything_is_tested(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    run = write_run(tmp_path / "a", tested=False)
+    with pytest.raises(UserError, match=r"keras-resnet\[plots\]"):
+        write_report([run], tmp_path / "report.html")
+    assert not list(run.glob("evaluation-*.json"))
 
 
 def test_no_run_folder_is_one_clear_error(tmp_path):
