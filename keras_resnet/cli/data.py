@@ -8,6 +8,7 @@ from keras_resnet.cli.common import (
     COUNT,
     Group,
     data_dir_option,
+    echo,
     echo_json,
     echo_table,
     json_option,
@@ -59,17 +60,17 @@ def inspect_command(
         network = get_architecture("resnet20" if opened.is_small else "resnet50")
         settings = make_settings(network, opened, recipe=recipe, image_size=image_size)
         contact_sheet(opened, train_view(settings, opened), sheet, recipe=settings.recipe)
-        click.echo(f"sheet: {sheet}", err=True)
+        echo(f"sheet: {sheet}", err=True)
     if as_json:
         echo_json(found)
         return
-    click.echo(f"{found['name']} ({found['kind']}), {found['classes']} classes")
+    echo(f"{found['name']} ({found['kind']}), {found['classes']} classes")
     for split, facts in found["splits"].items():
         kinds = [kind for kind in ("smallest", "median", "largest") if facts[kind]]
         sizes = ", ".join(f"{kind} {facts[kind][0]}×{facts[kind][1]}" for kind in kinds) or "none is readable"
-        click.echo(f"{split}: {facts['images']:,} images; of {facts['looked_at']:,} looked at: {sizes}")
+        echo(f"{split}: {facts['images']:,} images; of {facts['looked_at']:,} looked at: {sizes}")
         for broken in facts["broken"]:
-            click.echo(f"  unreadable: {broken}")
+            echo(f"  unreadable: {broken}")
     per_class = {split: facts["per_class"] for split, facts in found["splits"].items() if facts["per_class"]}
     rows = [(name, *(counts[name] for counts in per_class.values())) for name in found["label_names"]]
     echo_table(rows, ("class", *per_class))
@@ -94,7 +95,7 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
     from keras_resnet.data.sources import open_dataset
 
     pack(open_dataset(dataset, data_dir=data_dir), output, shards=shards, workers=workers)
-    click.echo(output)
+    echo(output)
 
 
 @data.command("samples")
@@ -116,4 +117,4 @@ def samples_command(dataset: str, output: str, data_dir: str | None, split: str,
     from keras_resnet.data.sources import open_dataset
 
     for path in write_samples(open_dataset(dataset, data_dir=data_dir), split, output, count):
-        click.echo(str(path))
+        echo(str(path))
