@@ -1,10 +1,15 @@
 # The image that docs/distributed.md runs: docker build -t keras-resnet .
 # Without GPUs: docker build --build-arg EXTRAS= -t keras-resnet .
-FROM python:3.12-slim
+# Files in a folder of yours: docker run --user "$(id -u):$(id -g)" -v "$PWD:/data" keras-resnet train --depth 20
+FROM python:3.12-slim-bookworm
 ARG EXTRAS=[gpu]
 WORKDIR /src
 COPY pyproject.toml setup.py README.md LICENSE cli.py ./
 COPY keras_resnet keras_resnet
 RUN pip install --no-cache-dir ".${EXTRAS}" && rm -rf /src/*
+RUN useradd --uid 1000 --home-dir /data keras && install --directory --owner=keras --group=keras /data
+# Caches go to ~, which must be writable for any --user.
+ENV HOME=/data
 WORKDIR /data
+USER 1000:1000
 ENTRYPOINT ["keras-resnet"]

@@ -7,7 +7,7 @@ PIP_INSTALL = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 
-.PHONY: demo test test-peers docs bench clean
+.PHONY: demo test test-peers docs bench audit clean
 
 .venv/bin/pip .venv-bench/bin/pip: %/bin/pip:
 	@test -n "$(PYTHON)" || { echo "keras-resnet needs Python 3.11 or 3.12; name one with make PYTHON=…"; exit 1; }
@@ -55,6 +55,10 @@ docs: .venv/.test  ## the documentation as a site, in site/index.html
 
 bench: .venv-bench/.done  ## all benchmarks beside their peers, in an environment of their own
 	.venv-bench/bin/python benchmarks/run.py $(BENCH_FLAGS)
+
+audit: .venv/.test  ## known vulnerabilities of what is installed in .venv; asks PyPI, so not part of the tests
+	$(PIP_INSTALL) pip-audit
+	$(BIN)/pip-audit --local --skip-editable
 
 clean:
 	rm -rf .venv .venv-bench build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -234,6 +234,18 @@ def test_a_work_folder_of_another_network_or_number_of_classes(trained, tmp_path
     assert "10 classes" in one_line("evaluate", trained, "--dataset", data)
 
 
+def test_control_characters_do_not_reach_the_terminal(monkeypatch):
+    answer = [{"image": "a.png", "top": [{"label": "cat\x1b[2J\x9b31m\r é", "probability": 1.0}]}]
+    monkeypatch.setattr("keras_resnet.serving.predict", lambda *_, **__: answer)
+    stdout, _ = run("predict", "any.keras", "a.png")
+    assert stdout == "a.png: cat\\x1b[2J\\x9b31m\\x0d é 100.0 %\n"
+    assert json.loads(run("predict", "any.keras", "a.png", "--json")[0]) == answer
+
+
+def test_control_characters_in_errors(tmp_path):
+    assert r"no\x1b[2J.keras" in one_line("predict", tmp_path / "no\x1b[2J.keras", "a.png")
+
+
 def test_debug_shows_the_traceback(tmp_path):
     result = in_new_process("evaluate", str(tmp_path / "nothing"), "--debug")
     assert result.returncode == 1 and "Traceback" in result.stderr

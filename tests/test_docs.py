@@ -1,22 +1,19 @@
-"""The documentation is true: its code blocks run, its commands parse, its references are complete.
+"""The documentation is true: its blocks of code run, its commands parse, it prints what it says.
 
 A block that cannot run here says why in a comment directly above it: `<!-- not run: needs a GPU -->`.
+Blocks of the language `text` are no code: drawings and lists.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import inspect
-import os
+import io
 import pkgutil
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, is_dataclass, replace
-from dataclasses import fields as dataclass_fields
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -107,6 +104,8 @@ def test_every_block_can_run_or_says_why_not(block, tmp_path):
     assert block.reason != "", f"{block.place}: `not run:` needs a reason"
     if block.language == "python":
         compile(block.code, block.place, "exec")
+    if block.language == "text":
+        assert not re.search(r"^\s*(keras-resnet|python|make|import) ", block.code, re.M), "that is code"
     if block.language == "yaml":
         assert block.reason, f"{block.place}: YAML is not run here; say why"
         for words in re.findall(r"\[keras-resnet,(.*?)\]", block.code, re.S):
@@ -236,90 +235,28 @@ def run_blocks(page: Path) -> None:
         if block.reason is not None or block.language == "text":
             continue
         if block.language == "python":
-            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
+            with redirect_stdout(io.StringIO()) as printed:
+                exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
+            check_shapes(block, names, printed.getvalue())
             continue
         for line in commands(block.code):
             result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
             assert result.exit_code == 0, f"{block.place}: {line}\n{result.output}"
 
 
+def check_shapes(block: Block, names: dict[str, Any], printed: str) -> None:
+    """Shapes in comments are true, in `x = …  # [N, 512]` and in `print(…)  # (2, 10)`."""
+    for name, comment in re.findall(r"^(\w+) = .*  # \[([^]]+)\]", block.code, re.M):
+        shape = getattr(names[name], "output_shape", None) or names[name].shape
+        told = [int(size) if size.isdigit() else None for size in comment.split(", ")]
+        sizes = [size if known else None for size, known in zip(shape, told, strict=True)]
+        assert sizes == told, f"{block.place}: {name} has the shape {shape}"
+    for comment in re.findall(r"^ *print\(.*  # (.*)", block.code, re.M):
+        for shape in re.findall(r"\(\d[\d, ]*\)", comment):
+            assert shape in printed, f"{block.place}: prints {printed}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_the_blocks_of_a_page_run_from_top_to_bottom(page, workspace, capsys):
     if page != QUICK_START:  # the workspace has run it
         run_blocks(page)
-
-
-def public_names() -> set[str]:
-    names = {f"keras_resnet.{name}" for name in keras_resnet.__all__}
-    return names | {f"keras_resnet.{m}.{name}" for m, found in keras_resnet.PUBLIC.items() for name in found}
-
-
-def test_the_api_page_names_what_is_public_and_nothing_else():
-    page = (REPOSITORY / "docs/api.md").read_text(encoding="utf-8")
-    table = re.findall(r"^\| `(keras_resnet\.\w+)` \| ([\d,]+) \|(.*)\|$", page, re.M)
-    named = re.findall(r"^::: (\S+)$", page, re.M) + [name for name, *_ in table]
-    assert len(named) == len(set(named))
-    assert set(named) == public_names()
-    for name, parameters, official in table:
-        network = ARCHITECTURES[name.rsplit(".", 1)[1].lower()]
-        assert int(parameters.replace(",", "")) == network.parameters()
-        assert ("yes" in official) == (network.name in official_networks())
-
-
-def official_networks() -> tuple[str, ...]:
-    from keras_resnet.applications import OFFICIAL
-
-    return OFFICIAL
-
-
-def test_public_names_exist():
-    for name in sorted(public_names()):
-        module, _, attribute = name.rpartition(".")
-        assert hasattr(importlib.import_module(module), attribute), name
-
-
-def test_every_field_of_a_public_dataclass_is_explained():
-    """ExportResult refers to `parity.Parity` and to the arguments of `export_model`."""
-    unexplained = []
-    for name in sorted(public_names() - {"keras_resnet.export.ExportResult"}):
-        module, _, attribute = name.rpartition(".")
-        found = getattr(importlib.import_module(module), attribute)
-        if isinstance(found, type) and is_dataclass(found):
-            fields = [field.name for field in dataclass_fields(found) if field.repr]  # others are inner state
-            told = inspect.getdoc(found) or ""
-            unexplained += [
-                f"{name}.{field}"
-                for field in fields
-                if f"`{field}`" not in told and not re.search(rf"^ *{field}: ", told, re.M)
-            ]
-    assert unexplained == []
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    if importlib.util.find_spec("mkdocs") is None:
-        pytest.skip("mkdocs is not installed: pip install 'keras-resnet[docs]'")
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr
-    return folder
-
-
-def test_the_site_has_every_command_and_every_public_name(site):
-    cli = (site / "cli.html").read_text(encoding="utf-8")
-    assert "Sentinel" not in cli  # a default that click calls unset
-    prose = "".join(re.findall(r"<p>.*?</p>", cli, re.S))
-    assert not re.search(r":\s+keras-resnet ", prose), "examples are code"
-    for path, _ in all_commands():
-        assert f'id="keras-resnet-{"-".join(path)}"' in cli, path
-    api = (site / "api.html").read_text(encoding="utf-8")
-    assert all(name in api for name in public_names())
-
-
-def test_no_list_or_table_is_lost_in_a_paragraph(site):
-    """GitHub needs no empty line before them, the site does."""
-    for page in site.rglob("*.html"):
-        for paragraph in re.findall(r"<p>(.*?)</p>", page.read_text(encoding="utf-8"), re.S):
-            assert not re.search(r"\n(- |\d+\. |\|)", paragraph), f"{page.name}: {paragraph[:100]}"

@@ -28,7 +28,8 @@ def main() -> None:
         keras-resnet train --depth 20          train on scikit-learn's digits, no network needed
         keras-resnet evaluate runs/resnet20-digits
         keras-resnet export runs/resnet20-digits
-        keras-resnet predict exports/resnet20-digits photo.png
+        keras-resnet data samples digits samples
+        keras-resnet predict exports/resnet20-digits samples
 
     Answers go to stdout (with --json as one JSON document), everything else to stderr. Exit codes: 0
     done, 2 wrong usage, 1 anything else, 128 + signal when interrupted.

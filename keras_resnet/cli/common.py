@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,12 +22,11 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.params.append(
-            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors.")
-        )
+        self.params.append(click.Option(["--debug"], is_flag=True, help="Show tracebacks of errors."))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, turning errors into one line and an exit code."""
+        debug = ctx.params.pop("debug")
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -37,7 +37,7 @@ class Command(click.Command):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         except Exception as error:
-            if "--debug" in sys.argv:
+            if debug:
                 raise
             if isinstance(error, UserError):
                 _leave(f"Error: {error}", error.exit_code)
@@ -63,8 +63,18 @@ def command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Com
 
 
 def _leave(line: str, code: int) -> None:
-    click.echo(line, err=True)
+    echo(line, err=True)
     raise SystemExit(code)
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print lines; other control characters, which labels of strangers may have, as `\\x1b`."""
+    click.echo("".join(_visible(character) for character in text), err=err)
+
+
+def _visible(character: str) -> str:
+    harmless = character == "\n" or unicodedata.category(character) != "Cc"
+    return character if harmless else f"\\x{ord(character):02x}"
 
 
 def echo_json(value: Any) -> None:
@@ -82,7 +92,7 @@ def echo_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
             cell.rjust(width) if flush else cell.ljust(width)
             for cell, width, flush in zip(row, widths, right, strict=True)
         ]
-        click.echo("  ".join(parts).rstrip())
+        echo("  ".join(parts).rstrip())
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

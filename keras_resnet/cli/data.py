@@ -11,6 +11,7 @@ from keras_resnet.cli.common import (
     COUNT,
     Group,
     data_dir_option,
+    echo,
     echo_json,
     echo_table,
     json_option,
@@ -75,17 +76,17 @@ def inspect_command(
         _echo_findings(found)
     if sheet:
         _write_sheet(opened, sheet, recipe, image_size)
-        click.echo(f"sheet: {sheet}", err=True)
+        echo(f"sheet: {sheet}", err=True)
 
 
 def _echo_findings(found: dict[str, Any]) -> None:
-    click.echo(f"{found['name']} ({found['kind']}), {found['classes']} classes")
+    echo(f"{found['name']} ({found['kind']}), {found['classes']} classes")
     for split, facts in found["splits"].items():
         kinds = [kind for kind in ("smallest", "median", "largest") if facts[kind]]
         sizes = ", ".join(f"{kind} {facts[kind][0]}×{facts[kind][1]}" for kind in kinds) or "none is readable"
-        click.echo(f"{split}: {facts['images']:,} images; of {facts['looked_at']:,} looked at: {sizes}")
+        echo(f"{split}: {facts['images']:,} images; of {facts['looked_at']:,} looked at: {sizes}")
         for name, reason in facts["broken"].items():
-            click.echo(f"  broken: {name}: {reason}")
+            echo(f"  broken: {name}: {reason}")
     per_class = {split: facts["per_class"] for split, facts in found["splits"].items() if facts["per_class"]}
     rows = [(name, *(counts[name] for counts in per_class.values())) for name in found["label_names"]]
     echo_table(rows, ("class", *per_class))
@@ -127,7 +128,7 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
     from keras_resnet.data.sources import open_dataset
 
     pack(open_dataset(dataset, data_dir=data_dir), output, shards=shards, workers=workers)
-    click.echo(output)
+    echo(output)
 
 
 @data.command("samples")
@@ -149,4 +150,4 @@ def samples_command(dataset: str, output: str, data_dir: str | None, split: str,
     from keras_resnet.data.sources import open_dataset
 
     for path in write_samples(open_dataset(dataset, data_dir=data_dir), split, output, count):
-        click.echo(str(path))
+        echo(str(path))

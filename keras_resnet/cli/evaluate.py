@@ -12,6 +12,7 @@ from keras_resnet.cli.common import (
     data_dir_option,
     dataset_option,
     devices_option,
+    echo,
     echo_json,
     json_option,
     skip_limit_option,
@@ -113,7 +114,7 @@ def evaluate(
         from keras_resnet.evaluation.mistakes import write_mistakes_sheet
 
         write_mistakes_sheet(result, data, mistakes)
-        click.echo(f"mistakes: {mistakes}", err=True)
+        echo(f"mistakes: {mistakes}", err=True)
     _show(result, report, as_json, data)
 
 
@@ -159,8 +160,8 @@ def compare(first: str, second: str, as_json: bool) -> None:
     if as_json:
         echo_json(answer)
         return
-    click.echo(f"top-1 error {evaluations[0].top1_error:.2f} % and {evaluations[1].top1_error:.2f} %")
-    click.echo(
+    echo(f"top-1 error {evaluations[0].top1_error:.2f} % and {evaluations[1].top1_error:.2f} %")
+    echo(
         f"{test.only_first_right} only the first gets right, {test.only_second_right} only the second; "
         f"p = {test.p_value:.2g}"
     )
@@ -171,16 +172,16 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
         from keras_resnet.evaluation.report import write_report
 
         write_report(result, report, dataset=data)
-        click.echo(f"report: {report}", err=True)
+        echo(f"report: {report}", err=True)
     if as_json:
         echo_json(result.to_json())
         return
     for name in result.errors_shown:
         low, high = result.intervals[name]
         label = "top-1" if name == "top1_error" else "top-5"
-        click.echo(f"{label} error  {getattr(result, name):6.2f} %   (95 % interval {low:.2f} to {high:.2f})")
+        echo(f"{label} error  {getattr(result, name):6.2f} %   (95 % interval {low:.2f} to {high:.2f})")
     skipped = f", {result.skipped} unreadable and skipped" if result.skipped else ""
-    click.echo(
+    echo(
         f"{result.images:,} images of {result.scores.dataset} ({result.scores.split}){skipped}; "
         f"views {result.views}; {', '.join(result.models)}"
     )
@@ -214,4 +215,4 @@ def explain(model: str, image: str, output: str | None, label: str | None) -> No
 
     target = output or f"{Path(image).stem}-explained.png"
     found = run_explain(model, image, target, label=label)
-    click.echo(f"{found.output}: {found.label}, {found.probability:.1%}")
+    echo(f"{found.output}: {found.label}, {found.probability:.1%}")

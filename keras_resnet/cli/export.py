@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from keras_resnet.cli.common import COUNT, command, echo_json, json_option, start_tensorflow
+from keras_resnet.cli.common import COUNT, command, echo, echo_json, json_option, start_tensorflow
 
 
 @command()
@@ -70,14 +70,14 @@ def export(
     if as_json:
         echo_json(result.to_json())
         return
-    click.echo(
+    echo(
         f"{result.path}: {result.format}, {result.precision}, {result.bytes / 1e6:.1f} MB; "
         f"same top class on {100 * result.top1_agreement:.1f} % of {result.compared_on}, "
         f"largest difference of a probability {result.max_difference:.2g}, relative error "
         f"{result.relative_error:.2g} (allowed {TOLERANCES[result.precision]:g})"
     )
     if result.model_error is not None:
-        click.echo(f"top-1 error {result.export_error:.2f} % instead of {result.model_error:.2f} %")
+        echo(f"top-1 error {result.export_error:.2f} % instead of {result.model_error:.2f} %")
 
 
 @command()
@@ -105,7 +105,7 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
         return
     for result in results:
         best = ", ".join(f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in result["top"])
-        click.echo(f"{result['image']}: {best}")
+        echo(f"{result['image']}: {best}")
 
 
 @command()
@@ -121,9 +121,10 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
 )
 @click.option("--name", help="Name in the URL; the export's folder name by default.")
 def serve(model: str, port: int, host: str, name: str | None) -> None:
-    """Serve an export at your desk with TensorFlow Serving's REST API, and a page to drop pictures on.
+    """Serve MODEL at your desk: TensorFlow Serving's REST API, and a page to drop pictures on.
 
-    Production is TensorFlow Serving itself: docs/serving.md. Needs the extra keras-resnet[serve].
+    MODEL is a run, a .keras file or an export. Production is TensorFlow Serving itself: docs/serving.md.
+    Needs the extra keras-resnet[serve].
 
     Example:
 
