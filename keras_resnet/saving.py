@@ -130,13 +130,17 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]
 
 
 def load_model(path: str | os.PathLike[str]) -> SavedModel:
-    """Read a run folder or a `.keras` file.
+    """Read a run folder or a `.keras` file: its `.model`, and as `.info` its `ModelInfo`.
 
     A `.keras` file that Keras itself wrote from one of our models has no description; it is then
     derived from the model's name and shapes, with class numbers for label names.
 
     Raises:
-        UserError: there is nothing, or nothing readable, at `path`.
+        UserError: there is nothing, or nothing readable, at `path`; or its description is of another model.
+
+    Example:
+        >>> load_model("runs/resnet20-digits").info.label_names[:3]
+        ('0', '1', '2')
     """
     path = Path(path)
     if path.is_dir() and (path / "run.json").exists() and not (path / RUN_MODEL).exists():
