@@ -17,13 +17,14 @@ from typing import Any
 import keras
 
 from keras_resnet import layers as layers  # registers our layers with Keras' deserialiser
-from keras_resnet import scanned as scanned
 from keras_resnet.architectures import ARCHITECTURES, Architecture, get_architecture
 from keras_resnet.errors import UsageError, UserError
+from keras_resnet.scanned import ScannedBlocks
 
 MEMBER = "keras_resnet.json"
 _THEIRS = {"conv1_pad", "block1_conv1"}  # layers of keras.applications' networks, named as ours are
 RUN_MODEL = "model.keras"  # the trained model's name inside a run folder
+MAX_SIDE = 4096  # pixels; larger views would not fit into memory
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class ModelInfo:
         dataset: what it was trained on, as `open_dataset` takes it; None: not known.
         recipe: name of the recipe it was trained by; None: not known.
         results: what was measured of it, by name.
+
+    Raises:
+        UsageError: a size or a label makes no sense.
     """
 
     architecture: Architecture
@@ -47,6 +51,17 @@ class ModelInfo:
     dataset: str | None = None
     recipe: str | None = None
     results: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "resize"):
+            side = getattr(self, name)
+            if not isinstance(side, int) or not 1 <= side <= MAX_SIDE:
+                raise UsageError(f"{name} must be a number of pixels, 1 to {MAX_SIDE}, not {side!r}")
+        if self.resize < self.image_size:
+            raise UsageError(f"a view of {self.image_size} pixels is larger than its image, {self.resize}")
+        labels = self.label_names
+        if not isinstance(labels, tuple) or not all(isinstance(label, str) for label in labels):
+            raise UsageError(f"label_names must be a tuple of texts, not {labels!r:.60}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -105,11 +120,13 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]
 
     Raises:
         UserError: the file cannot be written; whatever was there before is still there.
-        UsageError: its name does not end in .keras.
+        UsageError: its name does not end in .keras, or `info` is of another model.
     """
     path = Path(path)
     if path.suffix != ".keras":
         raise UsageError(f"a model is saved as a .keras file, not {path}")
+    _check_outputs(model, info)
+    _check_layers(model, info.architecture)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
@@ -126,13 +143,17 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]
 
 
 def load_model(path: str | os.PathLike[str]) -> SavedModel:
-    """Read a run folder or a `.keras` file.
+    """Read a run folder or a `.keras` file: its `.model`, and as `.info` its `ModelInfo`.
 
     A `.keras` file that Keras itself wrote from one of our models has no description; it is then
     derived from the model's name and shapes, with class numbers for label names.
 
     Raises:
-        UserError: there is nothing, or nothing readable, at `path`.
+        UserError: there is nothing, or nothing readable, at `path`; or its description is of another model.
+
+    Example:
+        >>> load_model("runs/resnet20-digits").info.label_names[:3]
+        ('0', '1', '2')
     """
     path = Path(path)
     if path.is_dir() and (path / "run.json").exists() and not (path / RUN_MODEL).exists():
@@ -150,10 +171,36 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     with zipfile.ZipFile(file) as archive:
         if MEMBER in archive.namelist():
             try:
-                return SavedModel(model, ModelInfo.from_json(json.loads(archive.read(MEMBER))))
+                info = ModelInfo.from_json(json.loads(archive.read(MEMBER)))
+                _check_outputs(model, info)
+            except UsageError as error:
+                raise UserError(f"{file}: its description {MEMBER} is wrong: {error}") from error
             except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
                 raise UserError(f"{file}: its description {MEMBER} is damaged ({error!r})") from error
+            return SavedModel(model, info)
     return SavedModel(model, _derived_info(model, file))
+
+
+def _check_outputs(model: keras.Model, info: ModelInfo) -> None:
+    outputs, labels = model.output_shape[-1], len(info.label_names)
+    if outputs != labels:
+        raise UsageError(f"{labels} label names for a model of {outputs} outputs")
+
+
+def _check_layers(model: keras.Model, architecture: Architecture) -> None:
+    """Shapes are not compared, only which layers there are."""
+    kinds = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.Add)
+    own = {layer.name for layer in model.layers if isinstance(layer, kinds)}
+    wanted = {conv.name for conv in architecture.convs()}
+    if architecture.shortcut is not None:
+        wanted |= {f"{s.name}_block{i}_add" for s in architecture.stages for i in range(1, s.blocks + 1)}
+    scanned = {layer.name for layer in model.layers if isinstance(layer, ScannedBlocks)}
+    other = {name for name in own ^ wanted if f"{name.split('_block')[0]}_blocks" not in scanned}
+    if other:
+        layer = min(other)
+        raise UsageError(
+            f"the model is no {architecture.name}: it has {'a' if layer in own else 'no'} layer {layer}"
+        )
 
 
 def _derived_info(model: keras.Model, file: Path) -> ModelInfo:

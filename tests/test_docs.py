@@ -225,8 +225,9 @@ def small_network(path: Path) -> None:
     """A narrow ResNet-18 for two classes at 32 pixels, with random weights."""
     from keras_resnet.saving import ModelInfo, save_model
 
-    info = ModelInfo(ARCHITECTURES["resnet18"], ("cat", "dog"), image_size=32, resize=36)
-    save_model(random_model(tiny("resnet18", blocks=1), classes=2, seed=len(path.name)), info, path)
+    architecture = tiny("resnet18", blocks=1)
+    info = ModelInfo(architecture, ("cat", "dog"), image_size=32, resize=36)
+    save_model(random_model(architecture, classes=2, seed=len(path.name)), info, path)
 
 
 def run_blocks(page: Path) -> None:

@@ -167,6 +167,41 @@ def test_a_damaged_description_is_named(model, description, tmp_path):
         load_model(tmp_path / "m.keras")
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image_size": "abc"}, "image_size must be a number of pixels"),
+        ({"image_size": 10**7, "resize": 10**7}, "image_size must be a number of pixels, 1 to 4096"),
+        ({"image_size": -1}, "image_size must be a number of pixels"),
+        ({"resize": 16}, "a view of 32 pixels is larger than its image, 16"),
+        ({"label_names": ["cat", "dog", 3]}, "label_names must be a tuple of texts"),
+        ({"label_names": ["cat"]}, "1 label names for a model of 3 outputs"),
+    ],
+)
+def test_a_wrong_description_is_named(model, info, tmp_path, change, reason):
+    model.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
+        archive.writestr("keras_resnet.json", json.dumps({**info.to_json(), **change}))
+    with pytest.raises(UserError, match=rf"m\.keras: its description keras_resnet\.json is wrong: {reason}"):
+        load_model(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"label_names": ("cat", "dog")}, "2 label names for a model of 3 outputs"),
+        ({"architecture": get_architecture("resnet50")}, "no resnet50: it has no layer conv2_block1_conv3"),
+        ({"architecture": get_architecture("resnet32")}, "no resnet32: it has no layer conv2_block4_add"),
+        ({"architecture": get_architecture("plain20")}, "no plain20: it has a layer conv2_block1_add"),
+        ({"architecture": get_architecture("resnet20", "B")}, "it has no layer conv3_block1_shortcut_conv"),
+    ],
+)
+def test_a_model_is_not_saved_as_another(model, info, tmp_path, change, reason):
+    with pytest.raises(UsageError, match=reason):
+        save_model(model, replace(info, **change), tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_is_saved_as_a_keras_file(model, info, tmp_path):
     with pytest.raises(UsageError, match=r"saved as a \.keras file"):
         save_model(model, info, tmp_path / "model.h5")

@@ -273,7 +273,12 @@ class _Run:
             view.resize,
             self.dataset.name,
             recipe.name,
-            {"split": self.inputs.val_split, "top1_error": last["val_error"], "views": "single"},
+            {
+                "split": self.inputs.val_split,
+                "top1_error": last["val_error"],
+                "views": "single",
+                "images": self.dataset.images(self.inputs.val_split),
+            },
         )
         if self.record.writes:
             save_model(model, info, result.model)
