@@ -88,7 +88,8 @@ def export(
 def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> None:
     """Classify images (JPEG, PNG, BMP, GIF); MODEL is a run, a .keras file or an export.
 
-    IMAGE may be a file, a folder, or - for bytes on stdin.
+    IMAGE may be a file, a folder, or - for bytes on stdin. Files that are no image are named on stderr, the
+    others are answered; the exit code is then 1.
 
     Examples:
 
@@ -97,15 +98,20 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
         keras-resnet predict resnet50.keras photos/ --top 3 --json
     """
     start_tensorflow()
-    from keras_resnet.serving import predict as run_prediction
+    from keras_resnet.serving.predicting import predictions
 
-    results = run_prediction(model, images, top=top)
+    results = []
+    for result in predictions(model, images, top=top):
+        results.append(result)
+        if "error" in result:
+            echo(f"Error: {result['error']}", err=True)
+        elif not as_json:
+            best = (f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in result["top"])
+            echo(f"{result['image']}: {', '.join(best)}")
     if as_json:
         echo_json(results)
-        return
-    for result in results:
-        best = ", ".join(f"{entry['label']} {100 * entry['probability']:.1f} %" for entry in result["top"])
-        echo(f"{result['image']}: {best}")
+    if any("error" in result for result in results):
+        raise SystemExit(1)
 
 
 @command()

@@ -172,19 +172,25 @@ def _write(
     precision: str,
     saved: SavedModel,
     network: FoldedNetwork,
-    calibration: np.ndarray,
+    images: np.ndarray,
     ten_crop: bool,
     path: Path,
 ) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:
-    """Write the export to `path` and read it back as a function of images; a SavedModel's endpoints."""
-    image_shape, endpoints = saved.model.input_shape[1:3], []
+    """Write the export to `path` and read it back as a function of images; a SavedModel's endpoints.
+
+    `images` [N, S, S, 3] uint8 are typical ones: they calibrate int8, and every endpoint is asked of them.
+    """
+    image_shape = saved.model.input_shape[1:3]
     if format == "saved_model":
         endpoints = saved_model.write(network, saved.info, precision, image_shape, ten_crop, path)
-    elif format == "onnx":
+        exported = saved_model.read(path)
+        saved_model.check_endpoints(exported, network, saved.info, precision, images)
+        return exported, endpoints
+    if format == "onnx":
         _module(format).write(network, image_shape, path)
     else:
-        _module(format).write(network, saved.info.image_size, precision, calibration, path)
-    return _module(format).read(path), endpoints
+        _module(format).write(network, saved.info.image_size, precision, images, path)
+    return _module(format).read(path), []
 
 
 def default_name(model_path: str | os.PathLike[str]) -> str:

@@ -19,9 +19,11 @@ from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
 from keras_resnet.export.folding import FoldedNetwork
 from keras_resnet.export.graph import Forward
+from keras_resnet.export.parity import compare
 from keras_resnet.saving import ModelInfo
 
 TOP = 5
+_VIEWS: dict[str, Any] = {"classify_bytes": "single", "classify_10_crop": "10-crop"}  # of files
 Publish = Callable[[Callable[[Path], None]], Path]
 
 
@@ -131,15 +133,53 @@ def write(
     return list(module.signatures())
 
 
-def read(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The network of a SavedModel folder as a function of images [N, H, W, 3]."""
-    model = tf.saved_model.load(str(folder))
+class Exported:
+    """A SavedModel folder read back: the network as a function of images [N, H, W, 3]."""
 
-    def probabilities(images: np.ndarray) -> np.ndarray:
-        endpoint = model.signatures["serving_default"]  # by way of the model, which must stay alive
-        return endpoint(images=tf.constant(images, tf.float32))["probabilities"].numpy()
+    def __init__(self, folder: Path):
+        self.model = tf.saved_model.load(str(folder))
 
-    return probabilities
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities [N, classes]."""
+        return self.ask("serving_default", images=tf.constant(images, tf.float32))["probabilities"]
+
+    def ask(self, endpoint: str, **inputs: tf.Tensor) -> dict[str, np.ndarray]:
+        """What an endpoint answers."""
+        return {name: value.numpy() for name, value in self.model.signatures[endpoint](**inputs).items()}
+
+
+def read(folder: Path) -> Exported:
+    """The network of a SavedModel folder as a function of images."""
+    return Exported(folder)
+
+
+def check_endpoints(
+    exported: Exported, network: FoldedNetwork, info: ModelInfo, precision: str, images: np.ndarray
+) -> None:
+    """Compare every other endpoint with `serving_default` on two images: each is a graph of its own.
+
+    Raises:
+        UserError: one of them answers for another network.
+    """
+    images = images[:2]
+    files = tf.stack([tf.io.encode_png(image) for image in images])
+    head = network.layers["predictions"]
+    for endpoint in exported.model.signatures:
+        if endpoint in _VIEWS:
+            actual = exported.ask(endpoint, image_bytes=files)["probabilities"]
+            view = EvalView(_VIEWS[endpoint], info.image_size, info.resize)
+            views = [np.reshape(image_to_view(file, view), (-1, *images.shape[1:])) for file in files]
+            expected = np.stack([exported(crops).mean(0) for crops in views])
+        else:
+            answer = exported.ask(endpoint, images=tf.constant(images, tf.float32))
+            if endpoint == "features":
+                logits = answer["features"] @ head.kernel + head.bias
+                answer["probabilities"] = tf.nn.softmax(logits).numpy()
+            actual, expected = answer["probabilities"], exported(images)
+        if not compare(expected, actual, precision).passed:
+            raise UserError(
+                f"the export's endpoint {endpoint} does not agree with serving_default, nothing was written"
+            )
 
 
 def versions(output: Path) -> list[int]:

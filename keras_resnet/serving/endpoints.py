@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -21,18 +21,21 @@ from keras_resnet.saving import ModelInfo
 from keras_resnet.serving.forms import open_form
 
 Arrays = dict[str, np.ndarray]
+Specs = Mapping[str, tuple[np.dtype, tuple[int | None, ...]]]
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """A function of named arrays.
 
-    `inputs` are the arrays' dtypes and shapes by name (None for a free side, the batch first). `run` raises
-    `tf.errors.InvalidArgumentError` where values make no sense, such as bytes that are no image.
+    `inputs` and `outputs` are the arrays' dtypes and shapes by name (None for a free side, the batch first;
+    a dtype of objects for bytes). `run` raises `tf.errors.InvalidArgumentError` where values make no sense,
+    such as bytes that are no image.
     """
 
-    inputs: Mapping[str, tuple[np.dtype, tuple[int | None, ...]]]
+    inputs: Specs
     run: Callable[[Arrays], Arrays]
+    outputs: Specs = field(default_factory=dict)
 
     def answer(self, arrays: Arrays) -> Arrays:
         """`run`, with an error that names the example.
@@ -98,16 +101,19 @@ def load_served(path: str | os.PathLike[str], name: str | None = None) -> Served
 def _signature(model: Any, name: str) -> Endpoint:
     function = model.signatures[name]
     _, specs = function.structured_input_signature
-    inputs = {
-        key: (np.dtype(object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype), tuple(spec.shape))
-        for key, spec in specs.items()
-    }
 
     def run(arrays: Arrays, _keep: Any = model) -> Arrays:  # a signature dies with the object it came from
         tensors = {key: tf.constant(array, specs[key].dtype) for key, array in arrays.items()}
         return {key: value.numpy() for key, value in function(**tensors).items()}
 
-    return Endpoint(inputs, run)
+    return Endpoint(_described(specs), run, _described(function.structured_outputs))
+
+
+def _described(specs: Mapping[str, tf.TensorSpec]) -> Specs:
+    return {
+        key: (np.dtype(object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype), tuple(spec.shape))
+        for key, spec in specs.items()
+    }
 
 
 def _endpoints_of(classifier: Classifier) -> dict[str, Endpoint]:
@@ -130,9 +136,13 @@ def _endpoints_of(classifier: Classifier) -> dict[str, Endpoint]:
             "top_labels": labels[best],
         }
 
+    numbers, text = np.dtype(np.float32), np.dtype(object)
+    all_classes = {"probabilities": (numbers, (None, len(info.label_names)))}
+    several = (None, min(TOP, len(info.label_names)))
+    top = {"top_probabilities": (numbers, several), "top_labels": (text, several)}
     return {
-        "serving_default": Endpoint({"images": (np.dtype(np.float32), shape)}, classify),
-        "classify_bytes": Endpoint({"image_bytes": (np.dtype(object), (None,))}, classify_bytes),
+        "serving_default": Endpoint({"images": (numbers, shape)}, classify, all_classes),
+        "classify_bytes": Endpoint({"image_bytes": (text, (None,))}, classify_bytes, {**all_classes, **top}),
     }
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.data.images import view_of
 from keras_resnet.export.saved_model import TOP
 from keras_resnet.serving.endpoints import Served
-from keras_resnet.serving.predicting import best
+from keras_resnet.serving.predicting import best, view_or_error
 
 
 def look_at(contents: bytes, served: Served) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def look_at(contents: bytes, served: Served) -> dict[str, Any]:
     """
     from keras_resnet.evaluation.explain import enlarged, overlay
 
-    view = view_of("this file", contents, served.info)
+    view = view_or_error("this file", contents, served.info)
     images = view[np.newaxis].astype(np.float32)
     probabilities = served.endpoints["serving_default"].run({"images": images})["probabilities"][0]
     heat = None if served.explain is None else _data_url(overlay(view, served.explain(view)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_resnet.data.images import image_files, read_file, view_of
-from keras_resnet.errors import UsageError
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.saving import ModelInfo
+from keras_resnet.serving.endpoints import reason
 from keras_resnet.serving.forms import open_form
 
 STDIN = "-"
@@ -31,29 +33,60 @@ def predict(
         top: number of classes to return for each, at most as many as there are.
 
     Returns:
-        [{"image": path, "top": [{"label": …, "probability": …}, …]}, …], best class first.
+        [{"image": path, "top": [{"label": …, "probability": …}, …]}, …], best class first. Where a file
+        cannot be read as an image, `top` is empty and "error" says why.
 
     Raises:
-        UsageError: no image is named, or `top` is below 1.
-        UserError: the model or an image cannot be read; the message names it.
+        UsageError: no image is named, stdin twice, or `top` is below 1.
+        UserError: the model cannot be read, or a folder has no images.
     """
+    return list(predictions(model_path, images, top))
+
+
+def predictions(
+    model_path: str | os.PathLike[str],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    top: int = 5,
+) -> Iterator[dict[str, Any]]:
+    """The answers of `predict` one by one, as soon as each batch of images is done."""
     images = [images] if isinstance(images, str | os.PathLike) else images
     if not images:
         raise UsageError("name at least one image file or folder")
     if top < 1:
         raise UsageError(f"top must be 1 or more, not {top}")
     paths = _named(images)
+    if paths.count(STDIN) > 1:
+        raise UsageError("standard input has one image: name - once")
     classifier = open_form(model_path)
-    answers = []
     for start in range(0, len(paths), BATCH):
         batch = paths[start : start + BATCH]
-        views = np.stack([view_of(path, _contents(path), classifier.info) for path in batch])
-        probabilities = np.asarray(classifier.predict(views), np.float32)
-        answers += [
-            {"image": path, "top": best(row, classifier.info.label_names, top)}
-            for path, row in zip(batch, probabilities, strict=True)
-        ]
-    return answers
+        found = [_view_or_reason(path, classifier.info) for path in batch]
+        views = [view for view in found if isinstance(view, np.ndarray)]
+        rows = iter(np.asarray(classifier.predict(np.stack(views)), np.float32) if views else ())
+        for path, view in zip(batch, found, strict=True):
+            if isinstance(view, str):
+                yield {"image": path, "top": [], "error": view}
+            else:
+                yield {"image": path, "top": best(next(rows), classifier.info.label_names, top)}
+
+
+def view_or_error(name: str, contents: bytes, info: ModelInfo) -> np.ndarray:
+    """The view [S, S, 3] uint8 of an image file's bytes.
+
+    Raises:
+        UserError: they are no readable image; the message ends with what the decoder says.
+    """
+    try:
+        return view_of(name, contents, info)
+    except UserError as error:
+        raise UserError(f"{error}: {reason(error.__cause__ or error)}") from error
+
+
+def _view_or_reason(path: str, info: ModelInfo) -> np.ndarray | str:
+    try:
+        return view_or_error(path, _contents(path), info)
+    except UserError as error:
+        return str(error)
 
 
 def best(probabilities: np.ndarray, labels: Sequence[str], top: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.serving.endpoints import Arrays, Endpoint, Served
+from keras_resnet.serving.endpoints import Arrays, Endpoint, Served, Specs
 
 DEFAULT = "serving_default"
 MAX_PIXELS = 4 * 2**20  # of all images of a request: 83 of 224 × 224, and no single one of gigabytes inside
@@ -47,7 +47,7 @@ def parse(body: bytes, endpoints: Mapping[str, Endpoint], max_batch: int) -> Req
         raise BadRequest(f"the body is no JSON: {type(error).__name__}") from error
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object")
-    name = data.get("signature_name", DEFAULT)
+    name = data.get("signature_name") or DEFAULT  # "" is the default there too
     if not isinstance(name, str) or name not in endpoints:
         raise BadRequest(f"unknown signature_name; there are {', '.join(endpoints)}")
     endpoint = endpoints[name]
@@ -89,20 +89,11 @@ def error_body(message: str) -> bytes:
 
 
 def metadata(served: Served) -> dict[str, Any]:
-    """The answer to GET …/metadata: the endpoints' inputs, as TensorFlow Serving describes them."""
+    """The answer to GET …/metadata: the endpoints, as TensorFlow Serving describes them."""
     signatures = {
         name: {
-            "inputs": {
-                key: {
-                    "name": key,
-                    "dtype": "DT_STRING" if dtype.kind == "O" else "DT_FLOAT",
-                    "tensor_shape": {
-                        "dim": [{"size": str(-1 if side is None else side), "name": ""} for side in shape],
-                        "unknown_rank": False,
-                    },
-                }
-                for key, (dtype, shape) in endpoint.inputs.items()
-            },
+            "inputs": _tensors(endpoint.inputs),
+            "outputs": _tensors(endpoint.outputs),
             "method_name": "tensorflow/serving/predict",
         }
         for name, endpoint in served.endpoints.items()
@@ -110,6 +101,20 @@ def metadata(served: Served) -> dict[str, Any]:
     return {
         "model_spec": {"name": served.name, "signature_name": "", "version": str(served.version)},
         "metadata": {"signature_def": {"signature_def": signatures}},
+    }
+
+
+def _tensors(specs: Specs) -> dict[str, Any]:
+    return {
+        key: {
+            "name": key,
+            "dtype": "DT_STRING" if dtype.kind == "O" else "DT_FLOAT",
+            "tensor_shape": {
+                "dim": [{"size": str(-1 if side is None else side), "name": ""} for side in shape],
+                "unknown_rank": False,
+            },
+        }
+        for key, (dtype, shape) in specs.items()
     }
 
 

@@ -140,7 +140,7 @@ class Worker:
         """The result of `function` of the request's body, on one of the threads.
 
         Raises:
-            Refused: 408 or 413 for the body, 503 or 504 for lack of threads or time, 400 for values that
+            Refused: 408, 413 or 415 for the body, 503 or 504 for lack of threads or time, 400 for values that
                 make no sense.
         """
         body = await self._read(request)
@@ -178,6 +178,8 @@ class Worker:
         from starlette.requests import ClientDisconnect
 
         limits = self.limits
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Refused(415, "compressed bodies are not read here: send it without Content-Encoding")
         too_long = Refused(413, f"the body may have {limits.body} bytes")
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > limits.body:
@@ -246,7 +248,7 @@ def make_app(served: Served, limits: Limits | None = None) -> Starlette:
 
     async def refused(request: Request, error: Any) -> Response:
         headers = {"Retry-After": "1"} if error.status == 503 else {}
-        if error.status in (408, 413, 503):
+        if error.status in (408, 413, 415, 503):
             headers["Connection"] = "close"  # the rest of the body may not have been read
         return _json(rest.error_body(str(error)), error.status, headers)
 

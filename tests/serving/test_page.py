@@ -32,12 +32,13 @@ def home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(home):
+    from keras_resnet.serving.connections import bounded
     from keras_resnet.serving.endpoints import load_served
-    from keras_resnet.serving.server import make_app
+    from keras_resnet.serving.server import Limits, make_app
 
-    server = uvicorn.Server(
-        uvicorn.Config(make_app(load_served(str(home / "export"))), port=0, log_level="critical")
-    )
+    protocol = bounded(Limits().seconds, Limits().connections)
+    app = make_app(load_served(str(home / "export")))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", http=protocol))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

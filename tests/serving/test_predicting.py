@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from saved_networks import bomb, picture, saved_network
 
+from keras_resnet.cli import main
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.export import export_model
 from keras_resnet.serving import predict
+
+BMP = picture("BMP")[:28] + b"\1" + picture("BMP")[29:]  # of one bit a pixel
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +92,38 @@ def test_standard_input(answers, home, monkeypatch):
     assert [entry["label"] for entry in answer["top"]] == [entry["label"] for entry in answers[0]["top"]]
 
 
-@pytest.mark.parametrize("contents", [b"", b"hello", bomb()], ids=["empty", "text", "bomb"])
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [(b"hello", "no image, or one of more than"), (bomb(), r".*\[60000 60000\]"), (BMP, "BMP of an unsupp")],
+    ids=["text", "bomb", "1-bit BMP"],
+)
 @pytest.mark.parametrize("form", ["run", "export"])
-def test_an_unreadable_image_is_named(form, contents, home, tmp_path):
+def test_an_unreadable_image_is_named_and_the_others_are_answered(
+    form, contents, reason, home, answers, tmp_path
+):
     bad = tmp_path / "bad.png"
     bad.write_bytes(contents)
-    with pytest.raises(UserError, match=r"bad\.png is no readable JPEG, PNG, BMP or GIF image$"):
-        predict(str(home / form), [str(home / "pictures"), str(bad)])
+    found, *others = predict(str(home / form), [bad, str(home / "pictures")])
+    assert (found["image"], found["top"]) == (str(bad), [])
+    assert re.search(rf"bad\.png is no readable JPEG, PNG, BMP or GIF image: {reason}", found["error"])
+    assert [a["top"][0]["label"] for a in others] == [a["top"][0]["label"] for a in answers]
+
+
+def test_the_command_answers_what_it_can_and_exits_1(home, tmp_path):
+    names = [str(tmp_path / "none.png"), str(home / "pictures" / "a.png")]
+    run = CliRunner().invoke(main, ["predict", str(home / "run"), *names])
+    assert (run.exit_code, run.stderr) == (1, f"Error: cannot read {names[0]}: No such file or directory\n")
+    assert run.stdout.startswith(f"{names[1]}: ")
+    run = CliRunner().invoke(main, ["predict", str(home / "run"), *names, "--json"])
+    assert run.exit_code == 1
+    bad, good = json.loads(run.stdout)
+    assert ("error" in bad, len(good["top"])) == (True, 5)
+    assert CliRunner().invoke(main, ["predict", str(home / "run"), names[1]]).exit_code == 0
 
 
 def test_what_is_missing_is_named(home, tmp_path):
-    with pytest.raises(UserError, match=r"cannot read .*none\.png: No such file"):
-        predict(str(home / "run"), [str(tmp_path / "none.png")])
+    (answer,) = predict(str(home / "run"), [str(tmp_path / "none.png")])
+    assert answer["error"].endswith("none.png: No such file or directory")
     with pytest.raises(UserError, match=r"no images in .*: looked for \.bmp"):
         predict(str(home / "run"), [str(tmp_path)])
     with pytest.raises(UserError, match=r"no model at .*nowhere"):
@@ -107,5 +133,7 @@ def test_what_is_missing_is_named(home, tmp_path):
 def test_wrong_calls(home):
     with pytest.raises(UsageError, match="name at least one image"):
         predict(str(home / "run"), [])
+    with pytest.raises(UsageError, match="name - once"):
+        predict(str(home / "run"), ["-", "-"])
     with pytest.raises(UsageError, match="top must be 1 or more, not 0"):
         predict(str(home / "run"), [str(home / "pictures")], top=0)

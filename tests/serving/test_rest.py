@@ -45,6 +45,7 @@ def b64(contents):
         {"instances": [{"images": IMAGE}, {"images": IMAGE}]},
         {"inputs": [IMAGE, IMAGE]},
         {"inputs": {"images": [IMAGE, IMAGE]}, "signature_name": "serving_default"},
+        {"inputs": [IMAGE, IMAGE], "signature_name": ""},
     ],
 )
 def test_numbers_by_row_and_by_column(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import json
 import logging
@@ -98,7 +99,7 @@ def test_status(running):
     assert running.ask("GET", "/v1/models/pets/versions/1") == (200, expected)
 
 
-def test_metadata_names_endpoints_and_inputs(running):
+def test_metadata_names_endpoints_inputs_and_outputs(running, of_keras):
     code, data = running.ask("GET", "/v1/models/pets/metadata")
     assert (code, data["model_spec"]["name"]) == (200, "pets")
     signatures = data["metadata"]["signature_def"]["signature_def"]
@@ -106,6 +107,15 @@ def test_metadata_names_endpoints_and_inputs(running):
     assert signatures["classify_bytes"]["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
     shape = signatures["serving_default"]["inputs"]["images"]["tensor_shape"]["dim"]
     assert [side["size"] for side in shape] == ["-1", "-1", "-1", "3"]
+    outputs = signatures["classify_bytes"]["outputs"]
+    assert {name: output["dtype"] for name, output in outputs.items()} == {
+        "probabilities": "DT_FLOAT",
+        "top_probabilities": "DT_FLOAT",
+        "top_labels": "DT_STRING",
+    }
+    assert [side["size"] for side in outputs["top_labels"]["tensor_shape"]["dim"]] == ["-1", "5"]
+    theirs = of_keras.ask("GET", "/v1/models/pets/metadata")[1]["metadata"]["signature_def"]["signature_def"]
+    assert theirs == {name: signatures[name] for name in ("serving_default", "classify_bytes")}
 
 
 @pytest.mark.parametrize("path", ["/v1/models/pets:predict", "/v1/models/pets/versions/1:predict"])
@@ -184,6 +194,12 @@ def test_a_body_without_a_length_is_limited_too(running):
     connection.request("POST", "/look", iter([b"x" * 50_000] * 5), encode_chunked=True)
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_a_compressed_body_is_refused_with_the_reason(running):
+    body = gzip.compress(b'{"instances": []}')
+    status, data = running.ask("POST", "/v1/models/pets:predict", body, {"Content-Encoding": "gzip"})
+    assert (status, "without Content-Encoding" in data["error"]) == (415, True)
 
 
 def test_the_page_and_what_it_asks_for(running, served):
