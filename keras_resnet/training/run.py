@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +12,11 @@ import tensorflow as tf
 from keras_resnet.backbone import freeze
 from keras_resnet.builders import build_model
 from keras_resnet.data.sources import Dataset
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UserError
 from keras_resnet.layers import require_tensorflow
 from keras_resnet.saving import RUN_MODEL, ModelInfo, save_model
 from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint, locked
+from keras_resnet.training.checks import check_agreement, check_batch, check_data, data_facts
 from keras_resnet.training.devices import (
     describe_devices,
     make_strategy,
@@ -100,9 +99,9 @@ class _Run:
     def __post_init__(self) -> None:
         settings, dataset = self.settings, self.dataset
         recipe = settings.recipe
-        self._check_batch()
+        check_batch(settings, dataset, self.strategy)
         self.chief = workers_of(self.strategy)[0] == 0
-        self.data = {"classes": dataset.classes, "training_images": dataset.images("train")}
+        self.data = data_facts(dataset)
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
@@ -123,21 +122,6 @@ class _Run:
     @property
     def _parameters(self) -> int:
         return self.settings.architecture.parameters(self.dataset.classes, self.settings.image_size)
-
-    def _check_batch(self) -> None:
-        batch, replicas = self.settings.recipe.batch_size, self.strategy.num_replicas_in_sync
-        parts = replicas * self.settings.accumulate
-        if batch < replicas:
-            raise UsageError(f"--batch-size {batch} is smaller than the number of devices, {replicas}")
-        if batch % parts:
-            raise UsageError(f"--batch-size {batch} must be a multiple of devices × accumulation, {parts}")
-        images = self.dataset.images("train")
-        if batch > images:
-            recipe = self.settings.recipe.name
-            raise UserError(
-                f"recipe {recipe} takes {batch} images a step, {self.dataset.name} has only {images} to "
-                "train on: choose a smaller --batch-size, or --recipe finetune with --weights"
-            )
 
     def _build(self) -> Engine:
         settings = self.settings
@@ -164,10 +148,11 @@ class _Run:
         if self.fresh and self.chief:  # only now that nothing is left to be refused
             empty(self.workdir)
         self.record = RunRecord(self.workdir, self.strategy, writes=self.chief)
-        self._check_data()
+        if not self.fresh:
+            check_data(self.dataset, self.record.data.get("data"), self.workdir)
         checkpoint = None if self.fresh else latest_checkpoint(self.workdir)
         first_step = checkpoint.step if checkpoint else 0
-        self._check_agreement(first_step)
+        check_agreement(self.settings, self.data, self.strategy, first_step, self.workdir)
         reporter = Reporter(self.total_steps, first_step, self.quiet)
         loop = EpochLoop(
             self.engine,
@@ -210,34 +195,6 @@ class _Run:
                 with suppress(OSError):
                     self.inputs.skips.write(self.workdir / SKIPPED)
         return loop
-
-    def _check_data(self) -> None:
-        before = self.record.data.get("data", self.data)
-        if before != self.data and not self.fresh:
-            raise UserError(
-                f"{self.dataset.name} has changed since the run in {self.workdir} began: "
-                f"{before['training_images']:,} training images of {before['classes']} classes then, "
-                f"{self.data['training_images']:,} of {self.data['classes']} now: --fresh starts over"
-            )
-
-    def _check_agreement(self, first_step: int) -> None:
-        """Workers that start from different checkpoints or settings would train different networks."""
-        if workers_of(self.strategy)[1] == 1:
-            return
-        settings = zlib.crc32(json.dumps([self.settings.to_json(), self.data]).encode())
-        # In float64: sums of such numbers are exact.
-        own = tf.constant([first_step, settings], tf.float64)
-        total = self.strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", own))
-        mean = self.strategy.experimental_local_results(total)[0] / self.strategy.num_replicas_in_sync
-        if mean[0] != first_step:
-            raise UserError(
-                f"the workers found different checkpoints (this one step {first_step:,}): "
-                f"they must share {self.workdir}"
-            )
-        if mean[1] != settings:
-            raise UserError(
-                "the workers were started with different settings or data: give all of them the same command"
-            )
 
     def finish(self, loop: EpochLoop) -> RunResult:
         """Take the best epoch, average and recalibrate where the recipe says so; write `model.keras`."""
