@@ -157,14 +157,20 @@ def measure(names: list[str], folder: Path, images: str, rounds: int) -> dict[st
 
 
 def unpack(archive: str, below: str, target: Path) -> Path | None:
-    """Unpack the part of a shared archive, if it is there."""
+    """Unpack the part of a shared archive, if it is there.
+
+    Raises:
+        ValueError: it names a file outside of `target`.
+    """
     path = SHARED / archive
     if not path.is_file():
         print(f"{path.name} is not in ../shared/data: its cases are left out", file=sys.stderr)
         return None
     with tarfile.open(path) as tar:
-        for member in tar:  # `filter="data"` would need Python 3.11.4
+        for member in tar:  # files alone, no links; `filter="data"` would need Python 3.11.4
             if member.isfile() and member.name.removeprefix("./").startswith(below):
+                if not (target / member.name).resolve().is_relative_to(target.resolve()):
+                    raise ValueError(f"{path} has a file that would lie elsewhere: {member.name!r}")
                 tar.extract(member, target)
     return target / below if below else target
 

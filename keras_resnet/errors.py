@@ -1,5 +1,9 @@
 """The one kind of error that a user can mend: what is wrong, where, and what to do, in one line."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """Something about the input, the files or the machine is wrong. The CLI prints it and exits 1."""
@@ -14,3 +18,16 @@ class UsageError(UserError, ValueError):
     """
 
     exit_code = 2
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Give a `UserError` of Python code in a graph as itself: TensorFlow puts it into a text about nodes."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if told := re.search(r"\bUserError: (.*)", str(error)):
+            raise UserError(told[1]) from error
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,16 @@ def test_slug_of_a_cpu():
     slug = module("machine").cpu_slug
     assert slug("Intel(R) Xeon(R) Platinum 8480+") == "intel-xeon-platinum-8480"
     assert slug("AMD EPYC 9B14") == "amd-epyc-9b14"
+
+
+@pytest.mark.parametrize("name", ["../escaped.txt", "a/../../escaped.txt"])
+def test_an_archive_writes_nothing_outside_its_folder(tmp_path, monkeypatch, name):
+    pipeline = module("pipeline")
+    monkeypatch.setattr(pipeline, "SHARED", tmp_path)
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("a/1.jpg"))
+        tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(ValueError, match=r"photos\.tar has a file that would lie elsewhere"):
+        pipeline.unpack("photos.tar", "", tmp_path / "images")
+    assert (tmp_path / "images" / "a" / "1.jpg").is_file()
+    assert not (tmp_path / "escaped.txt").exists()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from keras_resnet.cli.common import Group
@@ -31,6 +34,8 @@ def main() -> None:
     Answers go to stdout (with --json as one JSON document), everything else to stderr. Exit codes: 0
     done, 2 wrong usage, 1 anything else, 128 + signal when interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 for command in (

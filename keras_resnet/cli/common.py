@@ -120,6 +120,14 @@ devices_option = click.option(
     help="GPUs to use, the CPU as K devices, or a TPU.",
 )
 
+skip_limit_option = click.option(
+    "--skip-limit",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Largest accepted share of unreadable images in a split.",
+)
+
 
 def start_tensorflow() -> None:
     """Import TensorFlow without its notices; called first by every command that needs it."""

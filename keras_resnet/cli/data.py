@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from keras_resnet.cli.common import (
@@ -15,6 +18,9 @@ from keras_resnet.cli.common import (
     start_tensorflow,
 )
 
+if TYPE_CHECKING:
+    from keras_resnet.data.sources import Dataset
+
 
 @click.group(cls=Group)
 def data() -> None:
@@ -24,13 +30,19 @@ def data() -> None:
 @data.command("inspect")
 @click.argument("dataset")
 @data_dir_option
-@click.option("--sheet", metavar="FILE.png", help="Write a sheet of augmented training samples.")
+@click.option("--limit", type=COUNT, default=2000, show_default=True, help="Images of each split to look at.")
+@click.option("--all", "look_at_all", is_flag=True, help="Look at every image.")
+@click.option(
+    "--sheet", metavar="FILE.png", help="Write a sheet of training samples, as a network gets them."
+)
 @click.option("--recipe", help="Whose augmentation the sheet shows; by default the one that fits the data.")
 @click.option("--image-size", type=COUNT, help="Side of the samples in pixels.")
 @json_option
 def inspect_command(
     dataset: str,
     data_dir: str | None,
+    limit: int,
+    look_at_all: bool,
     sheet: str | None,
     recipe: str | None,
     image_size: int | None,
@@ -42,38 +54,59 @@ def inspect_command(
 
     \b
         keras-resnet data inspect digits --sheet digits.png
-        keras-resnet data inspect path/to/folders --json
+        keras-resnet data inspect path/to/folders --all --json
     """
-    from keras_resnet.architectures import get_architecture
     from keras_resnet.recipes import get_recipe
 
     if recipe:
         get_recipe(recipe)  # a wrong name is told before the long look
     start_tensorflow()
-    from keras_resnet.data.inspect import contact_sheet, inspect
+    from keras_resnet.data.inspect import inspect
     from keras_resnet.data.sources import open_dataset
-    from keras_resnet.training.settings import make_settings, train_view
+    from keras_resnet.evaluation.progress import progress
 
     opened = open_dataset(dataset, data_dir=data_dir)
-    found = inspect(opened)
-    if sheet:
-        network = get_architecture("resnet20" if opened.is_small else "resnet50")
-        settings = make_settings(network, opened, recipe=recipe, image_size=image_size)
-        contact_sheet(opened, train_view(settings, opened), sheet, recipe=settings.recipe)
-        echo(f"sheet: {sheet}", err=True)
+    most = None if look_at_all else limit
+    total = sum(min(most or images, images) for images in opened.splits.values())
+    with progress(opened.name, total) as advance:
+        found = inspect(opened, limit=most, advance=advance)
     if as_json:
         echo_json(found)
-        return
+    else:
+        _echo_findings(found)
+    if sheet:
+        _write_sheet(opened, sheet, recipe, image_size)
+        echo(f"sheet: {sheet}", err=True)
+
+
+def _echo_findings(found: dict[str, Any]) -> None:
     echo(f"{found['name']} ({found['kind']}), {found['classes']} classes")
     for split, facts in found["splits"].items():
         kinds = [kind for kind in ("smallest", "median", "largest") if facts[kind]]
         sizes = ", ".join(f"{kind} {facts[kind][0]}×{facts[kind][1]}" for kind in kinds) or "none is readable"
         echo(f"{split}: {facts['images']:,} images; of {facts['looked_at']:,} looked at: {sizes}")
-        for broken in facts["broken"]:
-            echo(f"  unreadable: {broken}")
+        for name, reason in facts["broken"].items():
+            echo(f"  broken: {name}: {reason}")
     per_class = {split: facts["per_class"] for split, facts in found["splits"].items() if facts["per_class"]}
     rows = [(name, *(counts[name] for counts in per_class.values())) for name in found["label_names"]]
     echo_table(rows, ("class", *per_class))
+
+
+def _write_sheet(opened: Dataset, path: str, recipe: str | None, image_size: int | None) -> None:
+    """The first samples of the first step that `train` would take."""
+    import tensorflow as tf
+
+    from keras_resnet.architectures import get_architecture
+    from keras_resnet.data.inspect import contact_sheet
+    from keras_resnet.training.inputs import Inputs
+    from keras_resnet.training.settings import make_settings
+
+    network = get_architecture("resnet20" if opened.is_small else "resnet50")
+    settings = make_settings(network, opened, recipe=recipe, image_size=image_size)
+    batch_size = min(settings.recipe.batch_size, opened.images("train"))
+    settings = replace(settings, recipe=replace(settings.recipe, batch_size=batch_size))
+    inputs = Inputs.prepare(settings, opened, tf.distribute.get_strategy())
+    contact_sheet(inputs.training_share(0), opened.label_names, path)
 
 
 @data.command("pack")

@@ -15,12 +15,15 @@ from keras_resnet.cli.common import (
     echo,
     echo_json,
     json_option,
+    skip_limit_option,
     start_tensorflow,
 )
 
 if TYPE_CHECKING:
     from keras_resnet.data.sources import Dataset
     from keras_resnet.evaluation import Evaluation
+
+NAMES_SHOWN = 20  # of unreadable images, where a person reads
 
 report_option = click.option(
     "--report", metavar="FILE", help="Write a page for people as well: .html or .md."
@@ -50,7 +53,7 @@ report_option = click.option(
 )
 @devices_option
 @click.option("--save-scores", metavar="FILE.npz", help="Keep every image's scores for `ensemble`.")
-@click.option("--skip-limit", type=float, default=0.05, show_default=True, help="Accepted unreadable share.")
+@skip_limit_option
 @report_option
 @click.option("--mistakes", metavar="FILE.png", help="Write a sheet of the mistakes it was surest of.")
 @json_option
@@ -182,6 +185,11 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
         f"{result.images:,} images of {result.scores.dataset} ({result.scores.split}){skipped}; "
         f"views {result.views}; {', '.join(result.models)}"
     )
+    names = result.scores.skipped
+    for name in names[:NAMES_SHOWN]:
+        click.echo(f"  unreadable: {name}")
+    if len(names) > NAMES_SHOWN:
+        click.echo(f"  and {len(names) - NAMES_SHOWN} more: --json names all of them")
 
 
 @command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Any
 
 import click
@@ -55,8 +57,12 @@ def export(
         keras-resnet export runs/resnet20-digits
         keras-resnet export resnet50.keras --precision bfloat16 --output served/resnet50
     """
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # which leaves nothing half-written
     start_tensorflow()
     from keras_resnet.export import export_model
+    from keras_resnet.export.parity import TOLERANCES
 
     result = export_model(
         model, output, format=format_, precision=precision, images=images, ten_crop=ten_crop
@@ -66,8 +72,9 @@ def export(
         return
     echo(
         f"{result.path}: {result.format}, {result.precision}, {result.bytes / 1e6:.1f} MB; "
-        f"same top class on {100 * result.top1_agreement:.1f} % of {result.images} images, "
-        f"largest difference of a probability {result.max_difference:.2g}"
+        f"same top class on {100 * result.top1_agreement:.1f} % of {result.compared_on}, "
+        f"largest difference of a probability {result.max_difference:.2g}, relative error "
+        f"{result.relative_error:.2g} (allowed {TOLERANCES[result.precision]:g})"
     )
     if result.model_error is not None:
         echo(f"top-1 error {result.export_error:.2f} % instead of {result.model_error:.2f} %")
@@ -104,7 +111,7 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
 @command()
 @click.argument("model")
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Where it listens."
+    "--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: any free one."
 )
 @click.option(
     "--host",

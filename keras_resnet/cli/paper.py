@@ -76,9 +76,9 @@ def paper(
 ) -> None:
     """Measure a table or figure of the paper; without a name, list them and what is measured so far.
 
-    The smallest network is trained first. Every run is kept: the same command goes on where it stopped.
-    Without --dataset it trains on the digits that scikit-learn ships; tables of ImageNet are then shown
-    as printed.
+    The smallest network is trained first, from all its seeds. Every run is kept: the same command goes on
+    where it stopped. Without --dataset, tables and figures of ImageNet are shown as printed; the others
+    train on the digits that scikit-learn ships.
 
     Examples:
 
@@ -109,10 +109,10 @@ def paper(
         if experiment.measure != "responses":
             raise UsageError("--model belongs to figure7: other tables and figures train their networks")
         start_tensorflow()
-        plot = output or f"{workdir}/figure7.png"
-        _tell(answers.responses_of_models(models, dataset, data_dir, plot), as_json)
+        found = answers.responses_of_models(models, dataset, data_dir, workdir=workdir, output=output)
+        _tell(found, as_json)
         return
-    if dataset is None and not quick and not experiment.cifar:
+    if dataset is None and not quick and experiment.imagenet:
         _tell(answers.as_printed(experiment), as_json)
         return
     changes = {key: value for key, value in overrides.items() if value is not None}
@@ -129,7 +129,7 @@ def paper(
     data = open_dataset(conditions.dataset, data_dir=data_dir)
     plan = make_plan(experiment, data, conditions, workdir=workdir, seeds=seeds, quick=quick, only=only)
     found = answers.measure(
-        plan, data, budget=seconds, show=show, output=output, say=lambda line: click.echo(line, err=True)
+        plan, budget=seconds, show=show, output=output, say=lambda line: click.echo(line, err=True)
     )
     _tell(found, as_json)
 

@@ -15,6 +15,7 @@ from keras_resnet.cli.common import (
     echo_json,
     json_option,
     precision_option,
+    skip_limit_option,
     start_tensorflow,
 )
 
@@ -32,6 +33,14 @@ from keras_resnet.cli.common import (
 @click.option("--batch-size", type=COUNT, help="Images per step, over all devices.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--weight-decay", type=float, help="L2 term in the gradient of kernels.")
+@click.option(
+    "--view",
+    type=click.Choice(["scale-jitter", "random-resized-crop", "pad-crop", "center"]),
+    help="How training images are cropped; photographs as the paper did: scale-jitter.",
+)
+@click.option(
+    "--flip/--no-flip", default=None, help="Mirror half of the images; not for digits, text, signs."
+)
 @click.option("--label-smoothing", type=float, help="Probability spread over all classes: 0.1.")
 @click.option("--mixup", type=float, help="Blend pairs of images: 0.2.")
 @click.option("--cutmix", type=float, help="Paste a part of one image into another: 1.0.")
@@ -88,6 +97,7 @@ from keras_resnet.cli.common import (
     show_default=True,
     help="Checkpoints to keep, besides the best epoch's.",
 )
+@skip_limit_option
 @click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to DIR/tensorboard.")
 @click.option("--profile", is_flag=True, help="Write a trace of ten steps to DIR/profile.")
 @json_option
@@ -113,6 +123,7 @@ def train(
     checkpoint_minutes: float,
     checkpoint_steps: int | None,
     keep: int,
+    skip_limit: float,
     tensorboard: bool,
     profile: bool,
     as_json: bool,
@@ -148,6 +159,7 @@ def train(
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.training.devices import make_strategy
     from keras_resnet.training.epochs import Habits
+    from keras_resnet.training.record import skipped_images
     from keras_resnet.training.run import train as run_training
     from keras_resnet.training.settings import make_settings
 
@@ -169,7 +181,7 @@ def train(
         accumulate=accumulate,
         initial_weights=weights,
     )
-    habits = Habits(checkpoint_minutes, checkpoint_steps, keep, tensorboard=tensorboard, profile=profile)
+    habits = Habits(checkpoint_minutes, checkpoint_steps, keep, skip_limit, tensorboard, profile)
     folder = workdir or f"runs/{architecture.name}-{data.slug}"
     result = run_training(settings, data, folder, strategy=strategy, fresh=fresh, habits=habits)
     if as_json:
@@ -177,7 +189,8 @@ def train(
     else:
         click.echo(
             f"validation error {result.val_error:.2f} % (best {result.best_val_error:.2f} %), training error "
-            f"{result.train_error:.2f} %, {result.images_per_second:,.0f} images/s; model: {result.model}"
+            f"{result.train_error:.2f} %, {result.images_per_second:,.0f} images/s"
+            f"{skipped_images(result.skipped, result.workdir)}; model: {result.model}"
         )
 
 

@@ -18,6 +18,9 @@ MAX_PIXELS = 64 * 2**20  # 64 Mpx = 192 MiB of RGB; larger images are refused by
 _DCT = "INTEGER_ACCURATE"
 _RATIOS = (1, 2, 4, 8)  # the sizes libjpeg can decode at
 
+# The contents of an image whose label is of no use: no format begins so, and the reason is told.
+NO_LABEL = "no label, or one beyond the classes"
+
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BMP = b"BM"
@@ -130,7 +133,9 @@ def is_jpeg(contents: tf.Tensor) -> tf.Tensor:
     return _starts_with(contents, _JPEG)
 
 
-def _require(condition: tf.Tensor | bool, value: tf.Tensor, message: str, *data: tf.Tensor) -> tf.Tensor:
+def _require(
+    condition: tf.Tensor | bool, value: tf.Tensor, message: tf.Tensor | str, *data: tf.Tensor
+) -> tf.Tensor:
     """Return `value`; computing it raises InvalidArgumentError unless `condition` holds."""
     check = tf.debugging.Assert(condition, [message, *data])
     with tf.control_dependencies([] if check is None else [check]):  # None: checked eagerly
@@ -158,7 +163,7 @@ def _jpeg_shape(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
 def _checked(shape: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """Return [2] int64 as int32; computing it raises unless there are pixels, and not too many."""
     sound = tf.reduce_all(shape > 0) & (shape[0] * shape[1] <= max_pixels)
-    message = f"no image, or one of more than {max_pixels} pixels: height and width"
+    message = f"not between 1 and {max_pixels:,} pixels: height and width"
     return tf.cast(_require(sound, shape, message, shape), tf.int32)
 
 
@@ -187,8 +192,11 @@ def _other_shape(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
         width, height = (_integer(contents, p, 2, big_endian=False) for p in (6, 8))
         return tf.stack([height, width])
 
-    shape = _by_format(contents, png, bmp, gif, lambda: tf.zeros([2], tf.int64))
-    return _checked(shape, max_pixels)
+    def unknown() -> tf.Tensor:
+        reason = tf.where(tf.equal(contents, NO_LABEL), NO_LABEL, "not a JPEG, PNG, BMP or GIF image")
+        return _require(False, tf.zeros([2], tf.int64), reason)
+
+    return _checked(_by_format(contents, png, bmp, gif, unknown), max_pixels)
 
 
 @_apart
@@ -200,7 +208,7 @@ def _decode_other(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
         lambda: tf.io.decode_png(contents, channels=3),
         lambda: _decode_bmp(contents),
         lambda: tf.io.decode_gif(_first_gif_frame(contents))[0],
-        lambda: _require(False, tf.zeros([0, 0, 3], tf.uint8), "not a JPEG, PNG, BMP or GIF image"),
+        lambda: tf.zeros([0, 0, 3], tf.uint8),  # refused with its shape
     )
 
 
@@ -250,15 +258,20 @@ def _first_gif_frame(contents: tf.Tensor) -> tf.Tensor:
     fill the rest of a truncated frame with black.
 
     Raises:
-        tf.errors.InvalidArgumentError: the file ends within the frame, or the frame is larger than
-            the image, whose size has been checked.
+        tf.errors.InvalidArgumentError: the file ends within the frame, the frame is larger than the
+            image, whose size has been checked, or the data blocks are tiny: each is a step of a loop.
     """
     octets = tf.cast(tf.io.decode_raw(contents, tf.uint8), tf.int32)  # reading past the end raises
+    blocks = 1000 + tf.size(octets) // 64  # that may be read; encoders write blocks of 255 bytes
 
-    def skip_blocks(position: tf.Tensor) -> tf.Tensor:
+    def skip_blocks(position: tf.Tensor, left: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """From the length of the first of some data blocks to behind their empty last one."""
-        end = tf.while_loop(lambda p: octets[p] > 0, lambda p: (p + octets[p] + 1,), (position,))
-        return end[0] + 1
+        end, left = tf.while_loop(
+            lambda p, left: (octets[p] > 0) & (left > 0),
+            lambda p, left: (p + octets[p] + 1, left - 1),
+            (position, left),
+        )
+        return end + 1, left
 
     def table_size(flags: tf.Tensor) -> tf.Tensor:
         return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
@@ -266,15 +279,16 @@ def _first_gif_frame(contents: tf.Tensor) -> tf.Tensor:
     def little_endian(position: tf.Tensor | int) -> tf.Tensor:
         return octets[position] + 256 * octets[position + 1]
 
-    (frame,) = tf.while_loop(
-        lambda p: tf.equal(octets[p], ord("!")),  # an extension: comment, timing, …
-        lambda p: (skip_blocks(p + 2),),
-        (13 + table_size(octets[10]),),
+    frame, left = tf.while_loop(
+        lambda p, left: tf.equal(octets[p], ord("!")) & (left > 0),  # an extension: comment, timing, …
+        lambda p, left: skip_blocks(p + 2, left - 1),
+        (13 + table_size(octets[10]), blocks),
     )
     fits = (little_endian(frame + 1) + little_endian(frame + 5) <= little_endian(6)) & (
         little_endian(frame + 3) + little_endian(frame + 7) <= little_endian(8)
     )
     proper = tf.equal(octets[frame], ord(",")) & fits
     frame = _require(proper, frame, "GIF without a proper first frame")
-    end = skip_blocks(frame + 11 + table_size(octets[frame + 9]))
+    end, left = skip_blocks(frame + 11 + table_size(octets[frame + 9]), left)
+    end = _require(left > 0, end, "GIF of too many tiny blocks")
     return tf.strings.substr(contents, 0, end) + b";"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,7 +123,11 @@ def _read_examples(dataset: Dataset, name: str) -> Examples:
             return Examples(labels, names, pixels=tf.constant(pixels))
         if dataset.kind == "folder":
             listing = dataset.listings[name]
-            return Examples(listing.labels, listing.paths, paths=tf.constant(listing.paths))
+            return Examples(
+                listing.labels,
+                listing.paths,
+                paths=tf.constant([os.fsencode(path) for path in listing.paths]),
+            )
         if dataset.kind == "tfds":
             contents, labels, names = catalog.read(dataset.builder, name)
         else:

@@ -2,52 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
 
+from keras_resnet.data import streams
+from keras_resnet.data.decode import decode_image
 from keras_resnet.data.examples import split_examples, split_stream
-from keras_resnet.data.mixing import augment, wants_augmentation
-from keras_resnet.data.order import Plan
-from keras_resnet.data.pipeline import training_batches
-from keras_resnet.data.samples import spread
+from keras_resnet.data.jpeg import is_complete
+from keras_resnet.data.loading import Loader, no_draws, without_autograph
+from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
-from keras_resnet.data.views import TrainView
 from keras_resnet.errors import UserError
-from keras_resnet.recipes import Recipe
 
 SHEET_COLUMNS = 8
 SHEET_IMAGES = 32
+_TILE = 128  # pixels; smaller samples are enlarged, so that their labels can be read
+_CAPTION = 18
 _GAP = 4  # pixels between the samples of a sheet
+_CHUNK = 64  # images between two reports of progress
 
 
-def inspect(dataset: Dataset, *, limit: int = 2000) -> dict[str, Any]:
-    """Look at every label and, spread evenly, at up to `limit` images of each split.
+def inspect(
+    dataset: Dataset,
+    *,
+    limit: int | None = 2000,
+    advance: Callable[[int], object] = lambda images: None,
+) -> dict[str, Any]:
+    """Look at every label and decode up to `limit` images of each split, in parallel.
+
+    Broken are files that cannot be decoded, and JPEG files that can, but end early (`jpeg.is_complete`).
+
+    Args:
+        dataset: any data set.
+        limit: of a larger split, this many images spread evenly over it (the first ones of a stream of
+            records); None: all of them.
+        advance: called with the number of images just looked at.
 
     Returns:
         {name, kind, classes, label_names, splits: {split: {images, per_class: {label: count}, looked_at,
-        smallest, median, largest: [height, width], broken: [names]}}}. `per_class` is None for splits
-        that are streams of records.
+        smallest, median, largest: [height, width], broken: {name: reason}}}}. `per_class` is None for
+        splits that are streams of records.
     """
     splits = {}
-    for split in dataset.splits:
-        shapes, broken = [], []
-        for image, _, _, name in spread(dataset, split, limit):
-            if image is None:
-                broken.append(name)
-            else:
-                shapes.append(tuple(image.shape[:2]))
+    for split, images in dataset.splits.items():
+        log = SkipLog()
+        looked_at, shapes = 0, []
+        for keys, found in _shapes(dataset, split, images if limit is None else min(limit, images), log):
+            looked_at += int(keys)
+            shapes += [tuple(shape.tolist()) for shape in found]
+            advance(int(keys))
         shapes.sort(key=lambda shape: shape[0] * shape[1])
         splits[split] = {
-            "images": dataset.images(split),
+            "images": images,
             "per_class": _per_class(dataset, split),
-            "looked_at": len(shapes) + len(broken),
+            "looked_at": looked_at,
             "smallest": list(shapes[0]) if shapes else None,
             "median": list(shapes[len(shapes) // 2]) if shapes else None,
             "largest": list(shapes[-1]) if shapes else None,
-            "broken": broken,
+            "broken": log.reasons,
         }
     return {
         "name": dataset.name,
@@ -58,6 +76,47 @@ def inspect(dataset: Dataset, *, limit: int = 2000) -> dict[str, Any]:
     }
 
 
+def _shapes(
+    dataset: Dataset, split: str, count: int, skip_log: SkipLog
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Chunk by chunk, how many images were looked at and [M, 2] height and width of those that are whole."""
+    spec, report = tf.TensorSpec([2], tf.int32), partial(skip_log.add, split)
+    shards = split_stream(dataset, split)
+    if shards is not None:
+        loader = Loader(lambda contents, _: _whole_shape(contents), spec, report)
+        records = streams.evaluation_records(shards.part(0, count), _CHUNK, _CHUNK, 0)
+        chunks = records.map(without_autograph(lambda _, contents, labels, names: (contents, names)))
+    else:
+        examples = split_examples(dataset, split)
+
+        def load(index: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            if examples.pixels is not None:
+                return tf.shape(examples.pixels[index])[:2]
+            return _whole_shape(examples.contents(index))
+
+        loader = Loader(load, spec, report, examples.names)
+        indices = np.linspace(0, len(examples) - 1, count).astype(np.int64)
+        keys = tf.data.Dataset.from_tensor_slices(indices).batch(_CHUNK)
+        chunks = keys.map(without_autograph(lambda keys: (keys, None)))
+
+    def look(keys: tf.Tensor, names: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.size(keys), loader.readable(keys, no_draws(keys), names)[1]
+
+    return chunks.map(without_autograph(look), num_parallel_calls=2).as_numpy_iterator()
+
+
+def _whole_shape(contents: tf.Tensor) -> tf.Tensor:
+    """Height and width of a file's image, [2] int32; an op error where it is broken."""
+    image = decode_image(contents)
+    with tf.control_dependencies([image]):  # its size has been checked then
+        complete = tf.py_function(lambda file: is_complete(file.numpy()), [contents], tf.bool)
+    check = tf.debugging.Assert(
+        tf.ensure_shape(complete, []), ["JPEG data end early: the rest of the image is grey"]
+    )
+    with tf.control_dependencies([] if check is None else [check]):  # None: checked eagerly
+        return tf.shape(image)[:2]
+
+
 def _per_class(dataset: Dataset, split: str) -> dict[str, int] | None:
     if split_stream(dataset, split) is not None:
         return None
@@ -65,33 +124,32 @@ def _per_class(dataset: Dataset, split: str) -> dict[str, int] | None:
     return dict(zip(dataset.label_names, counts.tolist(), strict=True))
 
 
-def contact_sheet(
-    dataset: Dataset, view: TrainView, path: str | Path, *, recipe: Recipe | None = None, seed: int = 0
-) -> Path:
-    """Write a PNG with one batch of training samples, eight in a row, as a network gets them.
+def contact_sheet(batches: tf.data.Dataset, label_names: Sequence[str], path: str | Path) -> Path:
+    """Write a PNG with the first samples of the first batch, eight in a row, their labels below them.
 
     Args:
-        dataset: whose training split is shown.
-        view: what is cut out of an image.
+        batches: what a run trains on (`training.inputs.Inputs.training_share`): images [b, S, S, 3] RGB
+            0…255, and labels [b], or [b, classes] as probabilities.
+        label_names: of the classes.
         path: of the PNG.
-        recipe: whose augmentations beyond the view are shown as well.
-        seed: of the samples.
 
     Raises:
         UserError: the file cannot be written.
     """
-    count = min(SHEET_IMAGES, dataset.images("train"))
-    batches = training_batches(dataset, "train", view, batch_size=count, seed=seed)
-    if recipe is not None and wants_augmentation(recipe):
-        batches = augment(batches, recipe, dataset.classes, Plan(seed, dataset.images("train"), count))
-    images, _ = next(iter(batches))
-    pixels = np.clip(np.round(images.numpy().astype(np.float32)), 0, 255).astype(np.uint8)
-    cell = view.image_size + _GAP
-    rows = -(-count // SHEET_COLUMNS)
-    sheet = Image.new("RGB", (SHEET_COLUMNS * cell + _GAP, rows * cell + _GAP), "white")
-    for index, sample in enumerate(pixels):
+    images, labels = (tensor.numpy()[:SHEET_IMAGES] for tensor in next(iter(batches)))
+    pixels = np.clip(np.round(images.astype(np.float32)), 0, 255).astype(np.uint8)
+    side = pixels.shape[1] * max(1, _TILE // pixels.shape[1])
+    width, height = side + _GAP, side + _CAPTION + _GAP
+    rows = -(-len(pixels) // SHEET_COLUMNS)
+    sheet = Image.new("RGB", (SHEET_COLUMNS * width + _GAP, rows * height + _GAP), "white")
+    for index, (sample, label) in enumerate(zip(pixels, labels, strict=True)):
+        tile = Image.new("RGB", (side, side + _CAPTION), "white")
+        tile.paste(Image.fromarray(sample).resize((side, side), Image.Resampling.NEAREST))
+        ImageDraw.Draw(tile).text(
+            (0, side + 1), _caption(label, label_names), "black", ImageFont.load_default(12)
+        )
         row, column = divmod(index, SHEET_COLUMNS)
-        sheet.paste(Image.fromarray(sample), (column * cell + _GAP, row * cell + _GAP))
+        sheet.paste(tile, (column * width + _GAP, row * height + _GAP))
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,3 +157,11 @@ def contact_sheet(
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write the sheet {path}: {error}") from error
     return path
+
+
+def _caption(label: np.ndarray, names: Sequence[str]) -> str:
+    """The class, or the classes that an image was mixed of, the larger share first."""
+    if label.ndim == 0:
+        return names[int(label)]
+    shares = [f"{label[i]:.0%} {names[i]}" for i in np.argsort(-label) if label[i] > 0]
+    return ", ".join(shares) if len(shares) > 1 else names[int(label.argmax())]

@@ -12,12 +12,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.skips import SkipLog
 from keras_resnet.errors import UserError
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -32,15 +31,20 @@ class Loader:
     Attributes:
         load: (key, draws) -> image, in the graph; raises an op error where it is unreadable.
         spec: of the image, with a fully known shape.
-        skip_log: gets the names of the unreadable images.
+        report: gets name and reason of each unreadable image, from the pipeline's threads.
         names: of all images of the split, where keys are indices. Where keys are bytes: None, and
             the names come with each batch.
+        whole: key -> anything; raises unless all of the image can be read. None where `load` reads all
+            of it, whatever the draws.
     """
 
     load: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     spec: tf.TensorSpec
-    skip_log: SkipLog
+    report: Callable[[str, str], object]
     names: Sequence[str] | None = None
+    whole: Callable[[tf.Tensor], tf.Tensor] | None = None
+    # What is wrong with the images that were looked at one by one; a function of the files alone.
+    _faults: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def readable(
         self, keys: tf.Tensor, draws: tf.Tensor, names: tf.Tensor | None = None
@@ -66,27 +70,31 @@ class Loader:
             return tf.identity(positions), tf.ensure_shape(images, [None, *self.spec.shape])
 
     def every(
-        self, keys: tf.Tensor, draws: tf.Tensor, names: tf.Tensor | None = None
+        self, keys: tf.Tensor, draws: tf.Tensor, names: tf.Tensor | None = None, start: int = 0
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Load a full batch; the next readable image stands in for an unreadable one.
+        """Load `keys[start : start + b]`; the next sound image stands in for an unreadable one.
 
-        Next is the next index of the split, or, of a stream, the next record of the batch; after
-        the last comes the first. The stand-in is loaded with the draws of the image it replaces.
+        Next is the next index of the split, or, of a stream, the next record of `keys`; after the last
+        comes the first. Sound is what can be read as a whole, so that the choice does not depend on the
+        draws. The stand-in is loaded with the draws of the image it replaces.
 
         Args:
-            keys: [B] int64 or string.
-            draws: [B, D] float32.
+            keys: [B] int64 or string. Of a stream the whole batch, of which this worker loads a part.
+            draws: [b, D] float32.
             names: [B] string, where keys are bytes.
+            start: position in the batch of this worker's part.
 
         Returns:
-            sources [B] int64, the index in the split (of a stream: the position in the batch) that
-            each image really is; images [B, ...].
+            sources [b] int64, the index in the split (of a stream: the position in the batch) that
+            each image really is; images [b, ...].
         """
-        positions, images, missing = self._attempt(keys, draws)
-        own = keys if self.names is not None else tf.range(tf.size(keys, tf.int64))
+        size = draws.shape[0]
+        part = keys[start : start + size]
+        positions, images, missing = self._attempt(part, draws)
+        own = part if self.names is not None else start + tf.range(size, dtype=tf.int64)
 
         def repair() -> tuple[tf.Tensor, tf.Tensor]:
-            arguments = [missing, keys, draws, _or_none(names)]
+            arguments = [missing, start + missing, keys, draws, _or_none(names)]
             types = (tf.int64, self.spec.dtype)
             chosen, replaced = tf.numpy_function(self._stand_ins, arguments, types)
             order = tf.argsort(tf.concat([positions, missing], axis=0))
@@ -95,7 +103,7 @@ class Loader:
             return tf.gather(sources, order), tf.gather(everything, order)
 
         sources, images = tf.cond(tf.size(missing) > 0, repair, lambda: (own, images))
-        return sources, tf.ensure_shape(images, [keys.shape[0], *self.spec.shape])
+        return sources, tf.ensure_shape(images, [size, *self.spec.shape])
 
     def _attempt(self, keys: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Positions [M] of the readable among B, their images, positions [B - M] of the others."""
@@ -122,24 +130,35 @@ class Loader:
     ) -> np.int64:
         for position in missing:
             _, key, name = next(self._candidates(position, keys, names))
-            if self._try(key, draws[position], name) is not None:
-                self.skip_log.add(name, "could not be read at first")
+            fault = self._fault(key, draws[position], name)
+            self.report(name, fault or "could not be read at first")
         return np.int64(len(missing))
 
     def _stand_ins(
-        self, missing: np.ndarray, keys: np.ndarray, draws: np.ndarray, names: np.ndarray
+        self,
+        rows: np.ndarray,
+        positions: np.ndarray,
+        keys: np.ndarray,
+        draws: np.ndarray,
+        names: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        found = [self._first_readable(p, keys, draws[p], names) for p in missing]
+        found = [
+            self._first_sound(position, keys, draws[row], names)
+            for row, position in zip(rows, positions, strict=True)
+        ]
         sources, images = zip(*found, strict=True)
         return np.array(sources, np.int64), np.stack(images)
 
-    def _first_readable(
+    def _first_sound(
         self, position: int, keys: np.ndarray, draws: np.ndarray, names: np.ndarray
     ) -> tuple[int, np.ndarray]:
         for source, key, name in self._candidates(position, keys, names):
-            image = self._try(key, draws, name)
-            if image is not None:
+            fault = self._fault(key, draws, name)
+            if fault is None:
+                image, fault = _try(self.load, key, draws)
+            if fault is None:
                 return source, image
+            self.report(name, fault)
         raise UserError("none of the images that could stand in for an unreadable one is readable")
 
     def _candidates(
@@ -152,19 +171,14 @@ class Loader:
                 yield index, index, str(self.names[index])
         else:
             for place in (*range(position, len(keys)), *range(position)):
-                yield place, keys[place], names[place].decode("utf-8", "replace")
+                yield place, keys[place], os.fsdecode(names[place])
 
-    def _try(self, key: int | bytes, draws: np.ndarray, name: str) -> np.ndarray | None:
-        """Load one image by itself; None, and a line in the log, where that fails."""
-        if name in self.skip_log:
-            return None  # in the last epoch, too
-        with tf.device("CPU:0"):
-            kind = tf.string if isinstance(key, bytes) else tf.int64
-            try:
-                return self.load(tf.constant(key, kind), tf.constant(draws)).numpy()
-            except tf.errors.OpError as error:
-                self.skip_log.add(name, _reason(error))
-                return None
+    def _fault(self, key: int | bytes, draws: np.ndarray, name: str) -> str | None:
+        """What is wrong with an image as a whole, None if nothing; each is looked at once."""
+        if name not in self._faults:
+            arguments = (self.load, key, draws) if self.whole is None else (self.whole, key)
+            self._faults[name] = _try(*arguments)[1]
+        return self._faults[name]
 
 
 def without_autograph(function: Callable) -> Callable:
@@ -181,8 +195,23 @@ def _or_none(names: tf.Tensor | None) -> tf.Tensor:
     return tf.constant([], tf.string) if names is None else names
 
 
+def _try(
+    function: Callable[..., tf.Tensor], key: int | bytes, *draws: np.ndarray
+) -> tuple[np.ndarray, str | None]:
+    """Call `function` for one image: its result, and what went wrong, None if nothing did."""
+    with tf.device("CPU:0"):
+        kind = tf.string if isinstance(key, bytes) else tf.int64
+        try:
+            return function(tf.constant(key, kind), *map(tf.constant, draws)).numpy(), None
+        except tf.errors.OpError as error:
+            return np.empty(0), _reason(error)
+
+
 def _reason(error: tf.errors.OpError) -> str:
-    """What is wrong with the image, out of an error message about where in the graph."""
-    message = error.message.rsplit("Summarized data: ", 1)[-1].split(" [Op:")[0]
-    message = re.sub(r"\{\{.*?\}\}|\bb'|'|^\W+", "", message)
-    return " ".join(message.split())[:200] or "unreadable"
+    """What is wrong with the image, out of a message about where in which graph and program."""
+    # The stack of a graph's function comes first, nodes and ops come last.
+    message = error.message.split("\n\t [[")[0].split(" [Op:")[0]
+    message = re.split(r"\n\n|<stack traces unavailable>", message)[-1].strip()
+    message = re.sub(r"^slice index .*", "the file ends too early", message)
+    message = re.sub(r"\{\{.*?\}\}|.*Summarized data: b|^assertion failed: ", "", message)
+    return " ".join(re.sub(r"[\[\]'\"]", "", message).split())[:200] or "unreadable"

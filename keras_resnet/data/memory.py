@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,15 +65,17 @@ def decoded_split(dataset: Dataset, split: str, size: int, resize: int, skip_log
         if split_stream(dataset, split) is not None:
             return None
         examples = split_examples(dataset, split)
-        fresh = SkipLog()
-        dataset.memory[key] = (_decode(examples, views.EvalView("single", size, resize), fresh), fresh)
+        reasons: dict[str, str] = {}
+        view = views.EvalView("single", size, resize)
+        dataset.memory[key] = (_decode(examples, view, reasons.setdefault), reasons)
     decoded, unreadable = dataset.memory[key]
-    unreadable.copy_to(skip_log)
+    for name, reason in unreadable.items():
+        skip_log.add(split, name, reason)
     skip_log.check()
     return decoded
 
 
-def _decode(examples: Examples, view: views.EvalView, skip_log: SkipLog) -> Decoded:
+def _decode(examples: Examples, view: views.EvalView, report: Callable[[str, str], object]) -> Decoded:
     count, size = len(examples), view.image_size
     whole = None if examples.pixels is None else examples.pixels.shape[1:3].as_list()
     if whole == [size, size] == [view.resize, view.resize]:
@@ -80,7 +83,7 @@ def _decode(examples: Examples, view: views.EvalView, skip_log: SkipLog) -> Deco
     loader = Loader(
         lambda index, _: views.eval_single(examples.image(index), view),
         tf.TensorSpec([size, size, 3], tf.uint8),
-        skip_log,
+        report,
         examples.names,
     )
 

@@ -101,7 +101,7 @@ def _record(contents: bytes, label: int, text: str, name: str) -> tf.train.Examp
     features = {
         "image/encoded": strings(contents),
         "image/class/label": number,
-        "image/class/text": strings(text.encode()),
-        "image/filename": strings(Path(name).name.encode(errors="surrogateescape")),
+        "image/class/text": strings(os.fsencode(text)),
+        "image/filename": strings(os.fsencode(Path(name).name)),
     }
     return tf.train.Example(features=tf.train.Features(feature=features))

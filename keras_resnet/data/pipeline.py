@@ -9,6 +9,7 @@ alone would see.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +36,7 @@ _STEPS_IN_FLIGHT = 2  # while one step's last images are decoded, the next one's
 _LAST_STEP = 2**62
 
 Fetch = Callable[..., tuple[tf.Tensor, tf.Tensor]]
+Report = Callable[[str, str], object]
 
 
 def steps_per_epoch(dataset: Dataset, split: str, batch_size: int) -> int:
@@ -92,13 +94,13 @@ def training_batches(
     """
     steps_per_epoch(dataset, split, batch_size)
     plan = Plan(seed, dataset.images(split), batch_size, worker, workers)
-    skip_log = _watching(skip_log, dataset, split)
+    skip_log, report = _watching(skip_log, dataset, split)
     shards = split_stream(dataset, split)
     if shards is None:
         fetch = _training_fetcher(dataset, split, view, skip_log)
         steps = tf.data.Dataset.range(start_step, _LAST_STEP)
     else:
-        fetch = _record_fetcher(view, skip_log)
+        fetch = _record_fetcher(view, report, plan.slice)
         steps = streams.training_records(shards, plan, start_step)
     components = IMAGENET if statistics is None else statistics
     means = None if mean is None else np.asarray(mean, np.float32)
@@ -149,7 +151,7 @@ def evaluation_batches(
     if view.name == "multi-scale":
         raise UsageError("multi-scale evaluation takes whole images: use evaluation_images")
     size = share(batch_size, worker, workers)
-    skip_log = _watching(skip_log, dataset, split)
+    skip_log, report = _watching(skip_log, dataset, split)
     decoded = None
     if view.name == "single":
         decoded = decoded_split(dataset, split, view.image_size, view.resize, skip_log)
@@ -169,7 +171,7 @@ def evaluation_batches(
     spec = tf.TensorSpec([*crops, view.image_size, view.image_size, 3], tf.uint8)
     shards = split_stream(dataset, split)
     if shards is not None:
-        loader = Loader(lambda c, _: apply(decode.decode_image(c), view), spec, skip_log)
+        loader = Loader(lambda c, _: apply(decode.decode_image(c), view), spec, report)
 
         def from_records(
             first: tf.Tensor, contents: tf.Tensor, labels: tf.Tensor, names: tf.Tensor
@@ -181,7 +183,7 @@ def evaluation_batches(
         return _finished(records, from_records, rebatch=size)
 
     examples = split_examples(dataset, split)
-    loader = Loader(lambda i, _: apply(examples.image(i), view), spec, skip_log, examples.names)
+    loader = Loader(lambda i, _: apply(examples.image(i), view), spec, report, examples.names)
 
     def from_files(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         indices = tf.range(start, tf.minimum(start + size, len(examples)))
@@ -199,19 +201,17 @@ def evaluation_images(dataset: Dataset, split: str, *, skip_log: SkipLog | None 
     Returns:
         Elements (image [H, W, 3] uint8, label int32, index int64), in order.
     """
-    skip_log = _watching(skip_log, dataset, split)
+    _, report = _watching(skip_log, dataset, split)
     spec = tf.TensorSpec([], tf.string)
     shards = split_stream(dataset, split)
     # Images of differing sizes make no batch; their serialised forms do, of one image each.
     if shards is not None:
-        loader = Loader(lambda c, _: tf.io.serialize_tensor(decode.decode_image(c)), spec, skip_log)
+        loader = Loader(lambda c, _: tf.io.serialize_tensor(decode.decode_image(c)), spec, report)
         numbers = streams.evaluation_records(shards, 1, 1, 0)
     else:
         examples = split_examples(dataset, split)
         labels = tf.constant(examples.labels)
-        loader = Loader(
-            lambda i, _: tf.io.serialize_tensor(examples.image(i)), spec, skip_log, examples.names
-        )
+        loader = Loader(lambda i, _: tf.io.serialize_tensor(examples.image(i)), spec, report, examples.names)
         numbers = tf.data.Dataset.range(len(examples))
 
     def load(index: tf.Tensor, *record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -246,7 +246,7 @@ def _training_fetcher(dataset: Dataset, split: str, view: TrainView, skip_log: S
         return views.train_square_of_file(examples.contents(index), view, draws)
 
     spec = tf.TensorSpec([size, size, 3], tf.uint8)
-    loader = Loader(load, spec, skip_log, examples.names)
+    loader = Loader(load, spec, partial(skip_log.add, split), examples.names, examples.image)
 
     def fetch(draws: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sources, images = loader.every(indices, draws)
@@ -255,27 +255,28 @@ def _training_fetcher(dataset: Dataset, split: str, view: TrainView, skip_log: S
     return fetch
 
 
-def _record_fetcher(view: TrainView, skip_log: SkipLog) -> Fetch:
-    """Return (draws, contents [b], labels [b], names [b]) -> (images, labels)."""
+def _record_fetcher(view: TrainView, report: Report, part: slice) -> Fetch:
+    """Return (draws [b, DRAWS], contents [B], labels [B], names [B]) -> (images, labels) of that part."""
 
     def load(contents: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         return views.train_square_of_file(contents, view, draws)
 
-    loader = Loader(load, tf.TensorSpec([view.image_size] * 2 + [3], tf.uint8), skip_log)
+    spec = tf.TensorSpec([view.image_size, view.image_size, 3], tf.uint8)
+    loader = Loader(load, spec, report, whole=decode.decode_image)
 
     def fetch(
         draws: tf.Tensor, contents: tf.Tensor, labels: tf.Tensor, names: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        sources, images = loader.every(contents, draws, names)
+        sources, images = loader.every(contents, draws, names, part.start)
         return images, tf.gather(labels, sources)
 
     return fetch
 
 
-def _watching(skip_log: SkipLog | None, dataset: Dataset, split: str) -> SkipLog:
+def _watching(skip_log: SkipLog | None, dataset: Dataset, split: str) -> tuple[SkipLog, Report]:
     skip_log = SkipLog() if skip_log is None else skip_log
     skip_log.expect(split, dataset.images(split))
-    return skip_log
+    return skip_log, partial(skip_log.add, split)
 
 
 def _finished(numbers: tf.data.Dataset, batch: Callable, rebatch: int | None = None) -> tf.data.Dataset:

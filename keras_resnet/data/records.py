@@ -7,6 +7,8 @@ shards in a random order, read some at a time, and their records shuffled throug
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.decode import NO_LABEL
 from keras_resnet.data.loading import without_autograph
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, unwrapped
 
 MEMORY_BYTES = 2 * 2**30  # splits whose shards are no larger are kept in memory, encoded
 BUFFER = 4096  # records shuffled among each other: about 450 MB of ImageNet
@@ -35,6 +38,7 @@ class Shards:
         label_key: feature with the label, int64.
         name_key: feature with the image's name, if there is one.
         first_label: label of the first class: 1 in the common ImageNet layout, else 0.
+        classes: their number, where known; images with labels beyond it are unreadable.
     """
 
     files: tuple[str, ...]
@@ -44,6 +48,7 @@ class Shards:
     label_key: str = "image/class/label"
     name_key: str | None = None
     first_label: int = 0
+    classes: int | None = None
 
     @property
     def images(self) -> int:
@@ -90,17 +95,10 @@ class Shards:
         Raises:
             UserError: a shard is damaged, or shorter than it should be.
         """
-        try:
+        with unwrapped():
             rows = list(self.in_order().as_numpy_iterator())
-        except tf.errors.OpError as error:
-            raise damaged(error) from error
-        if len(rows) != self.images:
-            raise UserError(
-                f"{Path(self.files[0]).parent} holds {len(rows)} of the {self.images} records it "
-                "should: write or prepare the shards again"
-            )
         contents, labels, names = zip(*rows, strict=True)
-        return list(contents), np.array(labels, np.int32), [name.decode() for name in names]
+        return list(contents), np.array(labels, np.int32), [os.fsdecode(name) for name in names]
 
     def _shards(self, order: tf.Tensor | None = None) -> tf.data.Dataset:
         tensors = (
@@ -113,7 +111,12 @@ class Shards:
         return tf.data.Dataset.from_tensor_slices(tensors)
 
     def _open(self, file: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
-        records = tf.data.TFRecordDataset(file).enumerate().skip(skip).take(take)
+        records = tf.data.TFRecordDataset(file).ignore_errors()
+        # Nobody reads what comes after all the records that there should be.
+        beyond = tf.data.Dataset.from_tensors(file).map(
+            without_autograph(lambda name: tf.numpy_function(_refuse, [name], tf.string))
+        )
+        records = records.concatenate(beyond).enumerate().skip(skip).take(take)
         return records.map(without_autograph(lambda number, record: (file, number, record)))
 
     def _parsed(self, records: tf.data.Dataset) -> tf.data.Dataset:
@@ -127,13 +130,14 @@ class Shards:
         def parse(file: tf.Tensor, number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
             parsed = tf.io.parse_single_example(record, features)
             label = tf.cast(parsed[self.label_key] - self.first_label, tf.int32)
-            # An image without a label is as good as none: empty contents are skipped by name.
-            contents = tf.where(label < 0, b"", parsed[self.image_key])
+            # An image without a label is as good as none: it is skipped by name.
+            usable = label >= 0 if self.classes is None else (label >= 0) & (label < self.classes)
+            contents = tf.where(usable, parsed[self.image_key], NO_LABEL)
             short = tf.strings.split(file, "/")[-1]
             name = tf.strings.join([short, tf.strings.as_string(number)], ":")
             if self.name_key is not None:
                 name = tf.strings.join([name, parsed[self.name_key]], " ")
-            return contents, tf.maximum(label, 0), name
+            return contents, tf.where(usable, label, 0), name
 
         return records.map(without_autograph(parse), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -147,10 +151,16 @@ def count_records(file: str) -> int:
     return sum(1 for _ in _offsets(Path(file)))
 
 
-def damaged(error: tf.errors.OpError) -> UserError:
-    """The one line for a shard that TensorFlow cannot read."""
-    reason = " ".join(error.message.split())[:200]
-    return UserError(f"a TFRecord shard is damaged ({reason}): write or prepare the shards again")
+def _refuse(file: bytes) -> bytes:
+    """Say what is wrong with a shard that did not give all of its records."""
+    path, count = os.fsdecode(file), 0
+    try:
+        for _ in tf.data.TFRecordDataset(path):
+            count += 1
+        reason = f"it ends after {count} records"
+    except tf.errors.OpError as error:
+        reason = re.sub(r"\{\{.*?\}\}| ?\[Op:.*", "", error.message).strip()
+    raise UserError(f"shard {path} is damaged ({reason}): copy, pack or prepare it again")
 
 
 def _offsets(path: Path) -> Iterator[int]:

@@ -13,7 +13,7 @@ from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.pipeline import evaluation_images
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, unwrapped
 
 
 def spread(dataset: Dataset, split: str, count: int) -> Iterator[tuple[tf.Tensor | None, int, int, str]]:
@@ -25,8 +25,9 @@ def spread(dataset: Dataset, split: str, count: int) -> Iterator[tuple[tf.Tensor
     """
     if split_stream(dataset, split) is not None:
         log = SkipLog()
-        for image, label, index in evaluation_images(dataset, split, skip_log=log).take(count):
-            yield image, int(label), int(index), f"record {int(index)}"
+        with unwrapped():
+            for image, label, index in evaluation_images(dataset, split, skip_log=log).take(count):
+                yield image, int(label), int(index), f"record {int(index)}"
         for name in log.names:
             yield None, -1, -1, name
         return

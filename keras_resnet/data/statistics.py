@@ -12,9 +12,8 @@ from keras_resnet.data import decode, streams
 from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.loading import Loader, no_draws, without_autograph
 from keras_resnet.data.order import Plan
-from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, unwrapped
 
 _CHUNK = 256  # images in memory at once
 
@@ -53,18 +52,21 @@ IMAGENET = Statistics(
 )
 
 
-def compute_statistics(dataset: Dataset, split: str = "train", *, limit: int = 50_000) -> Statistics:
+def compute_statistics(dataset: Dataset, split: str = "train", *, limit: int | None = None) -> Statistics:
     """Compute the statistics of a split, from all of its images or a sample of `limit`.
 
     Args:
         dataset: any data set.
         split: its training split; never the one that is tested on.
         limit: of a larger split, about this many images are used: spread evenly over it, or, of a
-            stream, the first of a random order.
+            stream, the first of a random order. By default 50,000 of images of one size, whose mean image
+            is wanted, and 10,000 of photographs: their mean colour is then good to half a level.
 
     Raises:
         UserError: no image of the split is readable.
     """
+    if limit is None:
+        limit = 10_000 if dataset.image_shape is None else 50_000
     moments, pixel_mean = _moments(dataset, split, limit)
     mean = moments[:3]
     covariance = moments[3:].reshape(3, 3) - np.outer(mean, mean)
@@ -89,9 +91,10 @@ def _moments(dataset: Dataset, split: str, limit: int) -> tuple[np.ndarray, np.n
     shape = dataset.image_shape
     pixels = 0 if shape is None else int(np.prod(shape))
     count, total = 0, np.zeros(12 + pixels)
-    for rows in _rows(dataset, split, limit).prefetch(1).as_numpy_iterator():
-        count += len(rows)
-        total += rows.sum(axis=0, dtype=np.float64)
+    with unwrapped():
+        for rows in _rows(dataset, split, limit).prefetch(1).as_numpy_iterator():
+            count += len(rows)
+            total += rows.sum(axis=0, dtype=np.float64)
     if not count:
         raise UserError(f"no image of {dataset.name} ({split}) is readable: no mean to compute")
     mean = total / count
@@ -144,4 +147,4 @@ def _row_loader(
                 parts.append(tf.reshape(flat, [-1]))
         return tf.ensure_shape(tf.concat(parts, axis=0), spec.shape)
 
-    return Loader(load, spec, SkipLog(), names)
+    return Loader(load, spec, lambda name, reason: None, names)

@@ -21,7 +21,8 @@ def training_records(shards: Shards, plan: Plan, start_step: int) -> tf.data.Dat
     A run that begins within an epoch reads, but does not decode, what the epoch has shown before.
 
     Returns:
-        Elements (step int64, contents [b] string, labels [b] int32, names [b] string).
+        Elements (step int64, contents [B] string, labels [B] int32, names [B] string) of the whole batch:
+        one that another worker decodes may have to stand in for one of this worker's.
     """
     per_epoch = plan.steps_per_epoch * plan.batch_size
     first_epoch, first_step = divmod(start_step, plan.steps_per_epoch)
@@ -34,11 +35,8 @@ def training_records(shards: Shards, plan: Plan, start_step: int) -> tf.data.Dat
 
     records = tf.data.Dataset.range(first_epoch, _LAST_EPOCH).flat_map(without_autograph(epoch))
     batches = records.skip(first_step * plan.batch_size).batch(plan.batch_size, drop_remainder=True)
-
-    def share(step: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-        return step, *(tensor[plan.slice] for tensor in batch)
-
-    return batches.enumerate(start_step).map(without_autograph(share))
+    flat = without_autograph(lambda step, batch: (step, *batch))
+    return batches.enumerate(start_step).map(flat)
 
 
 def evaluation_records(shards: Shards, batch_size: int, share: int, worker: int) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ first writers counted classes from 1, keeping 0 for "background"; later ones cou
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_resnet.data.folders import SHARD
-from keras_resnet.data.records import Shards, count_records, damaged
+from keras_resnet.data.records import Shards, count_records
 from keras_resnet.errors import UserError
 
 DESCRIPTION = "dataset.json"
-_SAMPLE = 20_000  # records that are looked at for labels: of 1,000 classes each is among them
+# Records that are looked at for labels in the largest split (of 1,000 classes each is among them), and in
+# the others, of which one may have no labels at all, as ImageNet's test images.
+_SAMPLE = 20_000
+_GLANCE = 1_000
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,7 @@ def open_shards(folder: Path) -> ShardFolder:
             ) from error
     with ThreadPoolExecutor(16) as pool:
         counts = {split: tuple(pool.map(count_records, paths)) for split, paths in files.items()}
-    first_label, label_names = _survey(folder, files)
-    splits = {
-        split: Shards(paths, (0,) * len(paths), counts[split], first_label=first_label)
-        for split, paths in files.items()
-    }
-    return ShardFolder(label_names, splits)
+    return _undescribed(folder, files, counts)
 
 
 def _described(folder: Path, description: dict, files: Mapping[str, tuple[str, ...]]) -> ShardFolder:
@@ -74,9 +73,41 @@ def _described(folder: Path, description: dict, files: Mapping[str, tuple[str, .
             tuple(counts),
             name_key="image/filename",
             first_label=description["first_label"],
+            classes=len(description["label_names"]),
         )
     shape = description["image_shape"]
     return ShardFolder(tuple(description["label_names"]), splits, None if shape is None else tuple(shape))
+
+
+def _undescribed(
+    folder: Path, files: Mapping[str, tuple[str, ...]], counts: Mapping[str, tuple[int, ...]]
+) -> ShardFolder:
+    """Shards of other origin: a sample tells labels and names; splits without labels are left out."""
+    largest = files[max(counts, key=lambda split: sum(counts[split]))]
+    found = {
+        split: texts
+        for split, paths in files.items()
+        if (texts := _survey(paths, _SAMPLE if paths == largest else _GLANCE))
+    }
+    if not found:
+        raise UserError(
+            f"{folder}: the records have no image/class/label: use the ImageNet layout, or pack a "
+            "folder of images"
+        )
+    texts = {number: text for survey in found.values() for number, text in survey.items()}
+    first = 0 if 0 in texts else 1
+    label_names = tuple(texts.get(n) or str(n - first) for n in range(first, max(texts) + 1))
+    splits = {
+        split: Shards(
+            files[split],
+            (0,) * len(files[split]),
+            counts[split],
+            first_label=first,
+            classes=len(label_names),
+        )
+        for split in found
+    }
+    return ShardFolder(label_names, splits)
 
 
 def _complete_splits(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -98,28 +129,24 @@ def _complete_splits(folder: Path) -> dict[str, tuple[str, ...]]:
     return splits
 
 
-def _survey(folder: Path, files: Mapping[str, tuple[str, ...]]) -> tuple[int, tuple[str, ...]]:
-    """Read a sample of records: the first label there is, and the name of each class."""
+def _survey(paths: tuple[str, ...], count: int) -> dict[int, str]:
+    """Look at up to `count` records: the labels there are and the names of their classes."""
     features = {
         "image/class/label": tf.io.FixedLenFeature([], tf.int64, -1),
         "image/class/text": tf.io.FixedLenFeature([], tf.string, b""),
     }
-    paths = [path for split in files.values() for path in split]
     step = max(1, len(paths) // 16)  # spread over the shards, some of them whole
-    records = tf.data.TFRecordDataset(paths[::step]).take(_SAMPLE).batch(1024)
+    # Where a shard is damaged, reading it says so by name; here it only gives fewer records.
+    records = tf.data.TFRecordDataset(paths[::step]).ignore_errors().take(count).batch(1024)
     texts: dict[int, str] = {}
     try:
         for batch in records:
             parsed = tf.io.parse_example(batch, features)
             labels = parsed["image/class/label"].numpy().tolist()
             names = parsed["image/class/text"].numpy().tolist()
-            texts.update((n, t.decode()) for n, t in zip(labels, names, strict=True))
+            texts.update((n, os.fsdecode(t)) for n, t in zip(labels, names, strict=True) if n >= 0)
     except tf.errors.OpError as error:
-        raise damaged(error) from error
-    if not texts or min(texts) < 0:
         raise UserError(
-            f"{folder}: the records have no image/class/label: use the ImageNet layout, or pack a "
-            "folder of images"
-        )
-    first = 0 if 0 in texts else 1
-    return first, tuple(texts.get(n) or str(n - first) for n in range(first, max(texts) + 1))
+            f"{paths[0]}: its records are not of the ImageNet layout: {error.message[:200]}"
+        ) from error
+    return texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -215,6 +215,8 @@ class _Run:
         done = collected.resume()
         if collected.skipped is None:
             self._fill(collected, done, classifier, view, title)
+        skipped = replicas.gather_names(self.strategy, collected.skipped or ())
+        self._skips(skipped).check()  # of all workers
         rows = [replicas.gather_rows(self.strategy, part) for part in collected.rows()]
         by_number = np.argsort(rows[0], kind="stable")
         index, labels, probabilities = (part[by_number] for part in rows)
@@ -237,7 +239,7 @@ class _Run:
             index,
             labels,
             probabilities[:, order],
-            replicas.gather_names(self.strategy, collected.skipped or ()),
+            skipped,
         )
 
     def _fill(
@@ -245,7 +247,7 @@ class _Run:
     ) -> None:
         """Score what `collected` lacks: all but the images numbered in `done`."""
         worker, workers = replicas.worker_of(self.strategy)
-        log = SkipLog(self.skip_limit)
+        log = self._skips()
         if view.name == "multi-scale":
             whole = evaluation_images(self.dataset, self.split, skip_log=log).shard(workers, worker)
             pixels = self.batch_size * view.image_size**2
@@ -264,9 +266,21 @@ class _Run:
             stream = score_batches(batches, classifier.predict, done, images, self.strategy)
         total = -(-self.dataset.images(self.split) // workers)
         with log.watch(), show_progress(title, total, len(done), show=self.progress) as advance:
-            collect(stream, collected, advance)
+
+            def done_more(images: int) -> None:
+                log.check()
+                advance(images)
+
+            collect(stream, collected, done_more)
         log.check()
         collected.complete(log.names)
+
+    def _skips(self, names: Iterable[str] = ()) -> SkipLog:
+        log = SkipLog(self.skip_limit)
+        log.expect(self.split, self.dataset.images(self.split))
+        for name in names:
+            log.add(self.split, name)
+        return log
 
     def _identity(self, classifier: Classifier, view: EvalView) -> dict[str, Any]:
         """What must be the same for an interrupted run to go on: as JSON knows it."""

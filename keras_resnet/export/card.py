@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_resnet.errors import UserError
+from keras_resnet.export.parity import TOLERANCES
 from keras_resnet.saving import MEMBER as CARD
 from keras_resnet.saving import ModelInfo
 
 README = "README.md"
+SUMS = "SHA256SUMS"
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files by relative name, in hexadecimal."""
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+def checksum(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal, as `sha256sum` prints it."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> str:
+    """List the checksums of the folder's files in `SHA256SUMS`, for `sha256sum -c`; that file's own."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    sums = folder / SUMS
+    sums.write_text("".join(lines), encoding="utf-8")
+    return checksum(sums)
 
 
 def build_card(info: ModelInfo, export: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,13 +52,43 @@ def refuse_others_readme(folder: Path) -> None:
         )
 
 
+def refuse_another_model(info: ModelInfo, folder: Path, prefix: str = "") -> None:
+    """Raise a UserError where the card in `folder` describes another network, other labels or another view.
+
+    The next version of a model is served in the place of the one before it: clients count on its classes.
+    """
+    path = folder / f"{prefix}{CARD}"
+    if not path.exists():
+        return
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))["model"]
+        different = [word for key, word in _IDENTITY.items() if theirs[key] != info.to_json()[key]]
+        name = theirs["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no model card: choose another --output, or remove it") from error
+    if different:
+        raise UserError(
+            f"{folder} has exports of another model ({name}; different: {', '.join(different)}): "
+            "choose another --output"
+        )
+
+
+# What two versions of one model have in common, by its key in the card.
+_IDENTITY = {
+    "name": "architecture",
+    "shortcut": "shortcuts",
+    "downsample": "downsampling",
+    "label_names": "labels",
+    "image_size": "image size",
+    "resize": "resize",
+}
+
+
 def write_card(card: Mapping[str, Any], folder: Path, prefix: str = "") -> None:
-    """Write both forms of the card into `folder`, each at once; `prefix` goes before their names."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write both forms of the card into `folder`; `prefix` goes before their names."""
+    folder.mkdir(exist_ok=True)
     for name, text in ((CARD, json.dumps(card, indent=1) + "\n"), (README, readme(card))):
-        temporary = folder / f".{prefix}{name}.{os.getpid()}"  # another export may be at work in the folder
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / f"{prefix}{name}")
+        (folder / f"{prefix}{name}").write_text(text, encoding="utf-8")
 
 
 def readme(card: Mapping[str, Any]) -> str:
@@ -75,15 +108,16 @@ def readme(card: Mapping[str, Any]) -> str:
             f"{model['image_size']}, RGB 0…255; EXIF orientation is ignored",
         ),
         ("classes", shown),
-        *((f"result: {name}", _value(value)) for name, value in model["results"].items()),
+        *_results(model["results"]),
         ("format", f"{export['format']}, {export['precision']}"),
+        *((("version", str(export["version"])),) if "version" in export else ()),
         (
             "agreement with the Keras model",
-            f"{export['images']} images, largest difference of a "
-            f"probability {export['max_difference']:.2g}, same top-1 class "
-            f"on {export['top1_agreement']:.1%}{_errors(export)}",
+            f"on {export['compared_on']}: same top-1 class on {export['top1_agreement']:.1%}, largest "
+            f"difference of a probability {export['max_difference']:.2g}, relative error "
+            f"{export['relative_error']:.2g} (allowed {TOLERANCES[export['precision']]:g}){_errors(export)}",
         ),
-        ("SHA-256", f"`{export['sha256']}`"),
+        _sums(export),
         ("source", f"`{export['source']}` (SHA-256 `{export['source_sha256']}`)"),
         (
             "written",
@@ -111,12 +145,22 @@ def _architecture(model: Mapping[str, Any]) -> str:
     return f"{model['name']}{shortcut}"
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_value(inner)}" for name, inner in value.items())
-    return str(value)
+def _results(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """One row an error, in percent, with what it was measured on as far as that is recorded."""
+    given = {"split": "{} split", "images": "{:,} images", "views": "{} view"}
+    on = ", ".join(text.format(results[key]) for key, text in given.items() if key in results)
+    rows = [
+        (key.replace("_", " ").replace("top", "top-"), f"{value:.2f} %" + (f" ({on})" if on else ""))
+        for key, value in results.items()
+        if key.endswith("_error")
+    ]
+    return rows or [("errors", "not recorded")]
+
+
+def _sums(export: Mapping[str, Any]) -> tuple[str, str]:
+    if export["format"] == "saved_model":
+        return f"SHA-256 of `{SUMS}`", f"`{export['sha256']}`; the files by it: `sha256sum -c {SUMS}`"
+    return "SHA-256", f"`{export['sha256']}`"
 
 
 def _usage(card: Mapping[str, Any]) -> str:
@@ -124,7 +168,11 @@ def _usage(card: Mapping[str, Any]) -> str:
     size = card["model"]["image_size"]
     endpoints = "".join(f"- `{name}`: {_ENDPOINTS[name]}\n" for name in export.get("endpoints", ()))
     return _USAGE[export["format"]].format(
-        name=export["name"], precision=export["precision"], size=size, endpoints=endpoints.format(size=size)
+        name=export["name"],
+        version=export.get("version"),
+        precision=export["precision"],
+        size=size,
+        endpoints=endpoints.format(size=size),
     )
 
 
@@ -141,11 +189,11 @@ _USAGE = {
     "saved_model": """\
 ## Use
 
-Classify files; nothing but TensorFlow is needed (VERSION is the numbered folder):
+Classify files; nothing but TensorFlow is needed ({version} is the folder of this version):
 
 ```python
 import tensorflow as tf
-model = tf.saved_model.load("VERSION")
+model = tf.saved_model.load("{version}")
 answer = model.signatures["classify_bytes"](image_bytes=tf.constant([open("photo.jpg", "rb").read()]))
 print(answer["top_labels"][0], answer["top_probabilities"][0])
 ```

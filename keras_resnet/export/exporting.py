@@ -17,15 +17,14 @@ import numpy as np
 import tensorflow as tf
 
 import keras_resnet
-from keras_resnet.data.images import image_files, read_file, view_of
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.protocols import view_of as evaluation_view
 from keras_resnet.export import card, parity, saved_model
 from keras_resnet.export.folding import FoldedNetwork, fold
-from keras_resnet.export.images import photo_crops, true_classes
+from keras_resnet.export.images import parity_images
 from keras_resnet.layers import BN_EPSILON
-from keras_resnet.loading import CARD_FOLDER
-from keras_resnet.saving import RUN_MODEL, ModelInfo, SavedModel, load_model
+from keras_resnet.loading import CARD_FOLDER, saved_model_folder
+from keras_resnet.saving import RUN_MODEL, SavedModel, load_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.weights.state import get_state
 
@@ -35,7 +34,6 @@ PRECISIONS = {
     "litert": ("float32", "float16", "int8"),
 }
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
-MOST_IMAGES = 1000  # that are compared: all of them lie in memory
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,16 @@ class ExportResult:
     """What was written, and how it compares with the Keras model.
 
     `path` is the version folder (SavedModel) or the file, `bytes` its size and `sha256` its checksum (of
-    a folder: of its files but the card); the numbers from `images` to `export_error` are those of
-    `parity.Parity`; `seconds` is the time that all of it took.
+    a folder: of its file `SHA256SUMS`, which `sha256sum -c` reads); the numbers from `images` to
+    `export_error` are those of `parity.Parity`, `compared_on` says which images those were; `seconds` is the
+    time that all of it took.
     """
 
     path: str
     format: str
     precision: str
     images: int
+    compared_on: str
     max_difference: float
     mean_difference: float
     relative_error: float
@@ -83,8 +83,9 @@ def export_model(
         format: "saved_model", "onnx" or "litert".
         precision: SavedModel: "float32" or "bfloat16" convolutions; LiteRT: "float32", "float16", "int8".
         images: one or several image files or folders for the comparison and for int8's calibration; crops
-            of two photos by default. Where every image lies in a folder named as its class, errors are
-            compared too. Of more than 1,000 images, always the same 1,000 are taken.
+            of two photos by default. Where every image lies in a folder named as its class (or by its
+            WordNet id), errors are compared too. Of more than 1,000 images, always the same 1,000 are taken;
+            of at least 100, int8 is calibrated on one half and compared on the other.
         ten_crop: add the endpoint `classify_10_crop` to a SavedModel.
 
     Returns:
@@ -94,46 +95,53 @@ def export_model(
 
     Raises:
         UsageError: no such format or precision, or options that exclude one another.
-        UserError: the model cannot be read or written, the folder has a README.md of its own, or the export
-            differs from the model; then nothing is left behind.
+        UserError: the model cannot be read or written, the folder has a README.md of its own or exports of
+            another model, or the export differs from the model; then nothing is left behind.
     """
     started = time.perf_counter()
     images = [images] if isinstance(images, str | os.PathLike) else images
     _check(format, precision, images, ten_crop)
+    if saved_model_folder(model_path) or Path(model_path).suffix in SUFFIXES.values():
+        raise UserError(f"{model_path} is an export already: export the run or .keras file that it came from")
     saved = load_model(model_path)
     network, info, name = folded_network(saved), saved.info, default_name(model_path)
     folder = Path(output) if output else Path("exports") / name
     if ten_crop:
         evaluation_view(info, "10-crop")  # networks whose ten crops are all the same are refused by name
-    reference = reference_function(saved)
-    files = _some(image_files(images))
-    examples = _examples(files, info)
-
     if format == "saved_model":
+        card.refuse_another_model(info, folder)
         card.refuse_others_readme(folder)
         place = saved_model.new_version(folder)
     else:
-        place = saved_model.new_file(folder, _file_name(name, format, precision))
+        file_name = _file_name(name, format, precision)
+        card.refuse_another_model(info, folder, f"{file_name}.")
+        place = saved_model.new_file(folder, file_name)
+    reference = reference_function(saved)
+    examples = parity_images(images, info, precision)
     with place as (temporary, publish):
-        run, endpoints = _write(format, precision, saved, network, examples, ten_crop, temporary)
-        result = parity.check(
-            reference,
-            run,
-            examples,
-            precision,
-            true_classes(files, info.label_names),
-        )
-        facts = {"name": name, "format": format, "precision": precision, **asdict(result)}
+        run, endpoints = _write(format, precision, saved, network, examples.calibration, ten_crop, temporary)
+        result = parity.check(reference, run, examples.compared, precision, examples.classes)
+        facts = {"name": name, "format": format, **asdict(result), "compared_on": examples.described}
         facts |= provenance(model_path)
         if format == "saved_model":
-            facts |= {"endpoints": endpoints, "bytes": size_of(temporary), "sha256": card.checksum(temporary)}
-            card.write_card(card.build_card(info, facts), temporary / CARD_FOLDER)
+            facts |= {
+                "endpoints": endpoints,
+                "bytes": size_of(temporary),
+                "sha256": card.write_sums(temporary),
+            }
         else:
             _module(format).embed(card.build_card(info, facts), temporary)
-            facts |= {"bytes": size_of(temporary), "sha256": card.checksum(temporary)}
-        path = publish()
-        stem = "" if format == "saved_model" else f"{path.name}."
-        card.write_card(card.build_card(info, facts), folder, stem)
+            facts["sha256"] = card.checksum(temporary)
+        facts["bytes"] = size_of(temporary)
+
+        def describe(target: Path) -> None:
+            if format == "saved_model":
+                facts["version"] = int(target.name)
+                card.write_card(card.build_card(info, facts), temporary / CARD_FOLDER)
+            prefix = "" if format == "saved_model" else f"{target.name}."
+            card.write_card(card.build_card(info, facts), temporary.parent, prefix)
+
+        path = publish(describe)
     wanted = {field.name for field in fields(ExportResult)} - {"path", "seconds"}
     numbers = {key: value for key, value in facts.items() if key in wanted}
     return ExportResult(path=str(path), seconds=time.perf_counter() - started, **numbers)
@@ -150,19 +158,6 @@ def _check(format: str, precision: str, images: Sequence[Any], ten_crop: bool) -
         raise UsageError(f"the 10-crop endpoint is one of SavedModels; {format} has none")
 
 
-def _some(files: list[str]) -> list[str]:
-    if len(files) <= MOST_IMAGES:
-        return files
-    chosen = np.random.default_rng(0).permutation(len(files))[:MOST_IMAGES]
-    return [files[index] for index in sorted(chosen)]
-
-
-def _examples(files: Sequence[str], info: ModelInfo) -> np.ndarray:
-    if not files:
-        return photo_crops(info.image_size)
-    return np.stack([view_of(file, read_file(file), info) for file in files])
-
-
 def _file_name(name: str, format: str, precision: str) -> str:
     suffix = SUFFIXES[format]
     return f"{name}-{precision}{suffix}" if len(PRECISIONS[format]) > 1 else f"{name}{suffix}"
@@ -177,7 +172,7 @@ def _write(
     precision: str,
     saved: SavedModel,
     network: FoldedNetwork,
-    examples: np.ndarray,
+    calibration: np.ndarray,
     ten_crop: bool,
     path: Path,
 ) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:
@@ -188,7 +183,7 @@ def _write(
     elif format == "onnx":
         _module(format).write(network, image_shape, path)
     else:
-        _module(format).write(network, saved.info.image_size, precision, examples, path)
+        _module(format).write(network, saved.info.image_size, precision, calibration, path)
     return _module(format).read(path), endpoints
 
 

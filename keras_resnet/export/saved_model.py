@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +22,7 @@ from keras_resnet.export.graph import Forward
 from keras_resnet.saving import ModelInfo
 
 TOP = 5
+Publish = Callable[[Callable[[Path], None]], Path]
 
 
 class ExportModule(tf.Module):
@@ -147,35 +150,65 @@ def versions(output: Path) -> list[int]:
 
 
 @contextmanager
-def new_version(output: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
+def new_version(output: Path) -> Iterator[tuple[Path, Publish]]:
     """A temporary folder to write into, and a function that makes it the next version at once.
 
-    Nothing is left behind of it if that function is not called.
+    That function first calls another one with the version's path, which writes the cards: into the folder,
+    and beside it those that shall lie beside the versions. Nothing is left behind if it is not called.
 
     Raises:
         UserError: `output` cannot be written to.
     """
-    with _scratch(output) as temporary:
+    with _scratch(output) as scratch:
+        folder = scratch / "version"  # not the scratch folder itself, whose 0700 hides it from other users
+        folder.mkdir()
 
-        def publish() -> Path:
-            temporary.chmod(0o755)  # a temporary folder's own 0700 would hide it from another user's server
+        def publish(describe: Callable[[Path], None]) -> Path:
             while True:
                 target = output / str(max(versions(output), default=0) + 1)
+                describe(target)
+                _sync(scratch)
                 try:
                     # Fails where another export has just taken that number: folders with files stay.
-                    return temporary.rename(target)
+                    folder.rename(target)
                 except OSError as error:
                     if not target.exists():
                         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+                else:
+                    return _with_cards(target, scratch)
 
-        yield temporary, publish
+        yield folder, publish
 
 
 @contextmanager
-def new_file(output: Path, name: str) -> Iterator[tuple[Path, Callable[[], Path]]]:
+def new_file(output: Path, name: str) -> Iterator[tuple[Path, Publish]]:
     """The same for a file `name` in `output`, which replaces one of that name."""
-    with _scratch(output) as temporary:
-        yield temporary / name, lambda: (temporary / name).replace(output / name)
+    with _scratch(output) as scratch:
+
+        def publish(describe: Callable[[Path], None]) -> Path:
+            describe(output / name)
+            _sync(scratch)
+            return _with_cards((scratch / name).replace(output / name), scratch)
+
+        yield scratch / name, publish
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk hold the files before a rename shows them: a power cut leaves all or nothing."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _with_cards(target: Path, scratch: Path) -> Path:
+    """Move what else lies in `scratch` beside `target`, which is there: too late for an error."""
+    for file in scratch.iterdir():
+        try:
+            file.replace(target.parent / file.name)
+        except OSError as error:
+            print(f"{target} is written, {file.name} beside it is not: {error.strerror}", file=sys.stderr)
+    return target
 
 
 @contextmanager

@@ -36,11 +36,16 @@ p { margin: 0.6rem 0; overflow-wrap: anywhere; }
 .answer { border-left: 4px solid var(--accent); background: var(--shade); padding: 0.6rem 0.9rem; }
 nav { display: flex; flex-wrap: wrap; gap: 0.3rem 1rem; margin: 1rem 0; font-size: 0.95rem; }
 a { color: var(--accent); }
-.scroll { overflow-x: auto; margin: 0.4rem 0 1rem; }
+/* Shadows at the edges while there is more to scroll to: the covers move with the table. */
+.scroll { overflow-x: auto; margin: 0.4rem 0 1rem; background:
+  linear-gradient(to right, var(--paper) 40%, transparent) 0 / 2.5rem 100% local no-repeat,
+  linear-gradient(to left, var(--paper) 40%, transparent) 100% / 2.5rem 100% local no-repeat,
+  linear-gradient(to right, var(--line), transparent) 0 / 1rem 100% no-repeat,
+  linear-gradient(to left, var(--line), transparent) 100% / 1rem 100% no-repeat; }
 table { border-collapse: collapse; font-size: 0.92rem; min-width: 50%; }
 th, td { padding: 0.32rem 0.9rem 0.32rem 0; text-align: left; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
-th { font-weight: 600; }
+th { font-weight: 600; white-space: normal; vertical-align: bottom; }
 .n { text-align: right; font-variant-numeric: tabular-nums; }
 td.bar { width: 40%; min-width: 5rem; vertical-align: middle; }
 td.bar div { height: 0.8rem; min-width: 1px; border-radius: 2px; background: var(--accent); }

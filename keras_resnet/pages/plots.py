@@ -14,16 +14,27 @@ INK = "#010203"
 COLORS = ("#e69f00", "#0072b2", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c8c8c")
 
 
+def require() -> None:
+    """Before anything that takes long and ends in a plot.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise UserError("plots need matplotlib: pip install 'keras-resnet[plots]'") from None
+
+
 def new_figure(width: float = 8.0, height: float = 4.0, ink: str = INK, **subplots: Any) -> Any:
     """(figure, axes) of that size in inches, transparent, with frame and text in `ink`.
 
     Raises:
         UserError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("plots need matplotlib: pip install 'keras-resnet[plots]'") from None
+    require()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0.0)
     axes = figure.subplots(**subplots)

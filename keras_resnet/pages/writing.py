@@ -37,7 +37,7 @@ def write_page(page: Page, path: str | os.PathLike[str], kind: str | None = None
         else:
             files = path.with_name(f"{path.stem}_files")
             text = render_markdown(page, files, quote(files.name))
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     return path

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError
+from keras_resnet.pages import plots
 from keras_resnet.pages.blocks import Table
-from keras_resnet.pages.plots import save_png
 from keras_resnet.paper import figures, results
 from keras_resnet.paper.drawing import FIGURE3, TABLE1, draw, network_table, standalone, table1
 from keras_resnet.paper.estimates import imagenet_hours
 from keras_resnet.paper.experiments import Experiment
-from keras_resnet.paper.folders import RESPONSES
 from keras_resnet.paper.overview import overview
 from keras_resnet.paper.plan import Plan
 from keras_resnet.paper.runner import Say, run_plan
@@ -43,13 +41,17 @@ def list_experiments(workdir: str | Path) -> Answer:
         indented = []
         if shown["gpu_hours"]:
             indented.append(f"needs ImageNet and about {shown['gpu_hours']} hours of one A100 (estimate)")
-        elif shown["networks"]:
-            indented.append(f"needs {entry.experiment.needs}, or smaller pictures such as digits")
+        elif shown["cpu_hours"]:
+            hours = f"about {shown['cpu_hours']} hours of two CPU cores (estimate)"
+            indented.append(f"needs {entry.experiment.needs} and {hours}, or smaller pictures such as digits")
         else:
             indented.append("needs nothing: drawn from the descriptions of the networks")
         indented.append(entry.command)
         if entry.cifar_command:
-            indented.append(f"{entry.cifar_command} (its question on CIFAR-10)")
+            indented.append(
+                f"{entry.cifar_command} (its question on CIFAR-10, "
+                f"about {shown['cpu_hours']} hours of two CPU cores)"
+            )
         for found in entry.measured:
             rest = f"; the rest: {found.rest}" if found.rest else ""
             count = f"{found.runs} of {found.of} runs"
@@ -59,22 +61,25 @@ def list_experiments(workdir: str | Path) -> Answer:
 
 
 def as_printed(experiment: Experiment) -> Answer:
-    """What the paper prints of an experiment on ImageNet, for which no data are named."""
+    """What the paper prints of an experiment on ImageNet where no data are named."""
     rows = results.unmeasured(experiment)
     hours = imagenet_hours(experiment.imagenet)
     found = {"experiment": experiment.name, "title": experiment.title, "question": experiment.question}
+    notes = [
+        f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; "
+        f"keras-resnet paper {experiment.name} --dataset imagenet2012"
+    ]
+    if experiment.cifar:
+        notes.append("its question on small pictures: --dataset cifar10, or --dataset digits")
     return Answer(
         found | {"dataset": None, "runs": [], "rows": [row.to_json() for row in rows]},
         experiment.title,
         [
             results.errors_table(rows, "ImageNet"),
-            *results.others_table(experiment),
+            *results.others_table(experiment, rows),
             *results.sources_table(rows),
         ],
-        notes=[
-            f"not measured: it takes ImageNet and about {hours:.0f} hours of one A100; "
-            f"keras-resnet paper {experiment.name} --dataset imagenet2012"
-        ],
+        notes=notes,
     )
 
 
@@ -101,29 +106,40 @@ def drawn(experiment: Experiment, networks: Sequence[str] | None, path: str | Pa
 
 
 def responses_of_models(
-    models: Sequence[str], dataset: str | None, data_dir: str | None, path: str | Path
+    models: Sequence[str],
+    dataset: str | None,
+    data_dir: str | None,
+    *,
+    workdir: str | Path,
+    output: str | Path | None = None,
 ) -> Answer:
     """Figure 7 for run folders and model files, each on `dataset` or on what it was trained on.
 
+    The plot goes to `output`; None: to `workdir`, and there is none where matplotlib is missing.
+
     Raises:
-        UserError: a model or its data cannot be read, matplotlib is missing, or `path` cannot be written.
+        UserError: a model or its data cannot be read, or `output` cannot be drawn.
     """
+    if output:
+        plots.require()
     from keras_resnet.paper.responses import responses_of
 
     found = responses_of(models, dataset, data_dir)
     labelled = [(f"{r.network}, {Path(model).name}", r.stds) for model, r in found]
-    plot = save_png(figures.responses(labelled, results.INK_ON_WHITE), path)
+    path = Path(output or Path(workdir) / "figure7.png")
+    plot, notes = _try(
+        lambda: plots.save_png(figures.responses(labelled, results.INK_ON_WHITE), path), bool(output)
+    )
     rows = [(model, str(len(r.stds)), f"{fmean(r.stds):.3f}") for model, r in found]
     return Answer(
-        {"responses": [{"model": model} | r.to_json() for model, r in found], "plot": str(plot)},
+        {"responses": [{"model": model} | r.to_json() for model, r in found], "plot": plot},
         tables=[Table(("model", "3×3 layers", "mean standard deviation"), rows)],
-        notes=[f"plot: {plot}"],
+        notes=notes,
     )
 
 
 def measure(
     plan: Plan,
-    dataset: Dataset,
     *,
     budget: float | None = None,
     show: bool = False,
@@ -134,7 +150,6 @@ def measure(
 
     Args:
         plan: what to measure.
-        dataset: opened; what the plan's conditions name.
         budget: seconds after which the running training saves itself and stops.
         show: only tell what is there; train nothing.
         output: the plot's file; None: beside the runs, and none where matplotlib is missing.
@@ -144,19 +159,11 @@ def measure(
         UserError: a run failed; earlier ones keep what they measured.
         Interrupted: SIGINT or SIGTERM came; the running training has been saved.
     """
+    if output:
+        plots.require()
     complete = show or run_plan(plan, budget=budget, say=say)
-    if plan.experiment.measure == "responses" and not show:
-        _measure_responses(plan, dataset, say)
-    notes = []
-    try:
-        plot = results.plot(plan, Path(output or plan.folder / f"{plan.experiment.name}.png"))
-    except UserError as error:
-        if output:
-            raise
-        plot = None
-        notes.append(f"not drawn: {error}")
-    if plot:
-        notes.append(f"plot: {plot}")
+    path = Path(output or plan.folder / f"{plan.experiment.name}.png")
+    plot, notes = _try(lambda: results.plot(plan, path), bool(output))
     if not complete:
         notes.append("the budget is spent; run the same command again to go on")
     data = results.collect(plan)
@@ -164,7 +171,7 @@ def measure(
     if missing := sum(run.status != "measured" for run in plan.runs):
         lines.append(f"not measured yet: {missing} of {len(plan.runs)} runs; they go to {plan.folder}")
     return Answer(
-        data | {"complete": complete and not missing, "plot": str(plot) if plot else None},
+        data | {"complete": complete and not missing, "plot": plot},
         plan.experiment.title,
         results.tables(plan),
         lines,
@@ -172,15 +179,12 @@ def measure(
     )
 
 
-def _measure_responses(plan: Plan, dataset: Dataset, say: Say) -> None:
-    todo = [run for run in plan.runs if run.status == "measured" and not (run.folder / RESPONSES).exists()]
-    if not todo:
-        return
-    from keras_resnet.quiet import import_tensorflow
-
-    import_tensorflow()
-    from keras_resnet.paper.responses import run_responses
-
-    for run in todo:
-        say(f"measuring the responses of {run.net.label}")
-        run_responses(run.folder, dataset)
+def _try(draw: Callable[[], Path | None], asked_for: bool) -> tuple[str | None, list[str]]:
+    """The file that `draw` has drawn, if any, and a note on it; what was measured does not need a plot."""
+    try:
+        plot = draw()
+    except UserError as error:
+        if asked_for:
+            raise
+        return None, [f"not drawn: {error}"]
+    return (str(plot), [f"plot: {plot}"]) if plot else (None, [])

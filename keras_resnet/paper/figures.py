@@ -71,13 +71,13 @@ def _panel(ax: Any, runs: Sequence[RunFolder], ink: str) -> None:
         label, color, steps = labels[i], colors[labels[i]], run.column("step")
         seeds = labels.count(label)
         name = None if label in labels[:i] else f"{label} ({seeds} seeds)" if seeds > 1 else label
-        faint = 1.0 if seeds == 1 else 0.65
+        faint = 1.0 if seeds == 1 else 0.8
         dot = "o" if len(steps) == 1 else ""  # a line through one epoch would not be seen
-        ax.plot(steps, run.column("train_error"), f"{dot}--", color=color, linewidth=1, alpha=faint)
+        ax.plot(steps, run.column("train_error"), f"{dot}--", color=color, linewidth=1.2, alpha=faint)
         ax.plot(steps, run.column("val_error"), f"{dot}-", color=color, linewidth=2, alpha=faint, label=name)
     ax.set_xlabel("step", color=ink, fontsize=10)
     ax.plot([], [], color=ink, linewidth=2, label=runs[0].held_out)
-    ax.plot([], [], color=ink, linewidth=1, linestyle="--", label="training")
+    ax.plot([], [], color=ink, linewidth=1.2, linestyle="--", label="training")
     legend(ax, ink)
 
 

@@ -97,7 +97,7 @@ def read_run(path: str | Path) -> RunFolder:
 
 
 def find_runs(paths: Sequence[str | Path]) -> list[RunFolder]:
-    """Read run folders; a path that is none itself stands for all run folders below it.
+    """Read run folders, each once; a path that is none itself stands for all run folders below it.
 
     Raises:
         UserError: there is none.
@@ -112,7 +112,13 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFolder]:
         if not found:
             raise UserError(f"no run folder at or below {path}: name what `keras-resnet train` wrote")
         runs += found
-    return runs
+    return list({run.path.resolve(): run for run in runs}.values())  # one named twice is no second seed
+
+
+def result_files(views: str, responses: bool) -> tuple[str, ...]:
+    """The files that make a run measured: its test errors by `views` and, for Figure 7, its responses."""
+    evaluation = f"evaluation-{views}.json"
+    return (evaluation, RESPONSES) if responses else (evaluation,)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

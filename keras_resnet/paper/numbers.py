@@ -143,7 +143,7 @@ REPRODUCTIONS: tuple[Reproduction, ...] = (
 
 @dataclass(frozen=True)
 class Throughput:
-    """Training speed of one accelerator, images/s, for estimates of what a table would take."""
+    """Training speed of some hardware, images/s, for estimates of what a table would take."""
 
     network: str
     images_per_second: float
@@ -157,6 +157,13 @@ A100_RESNET50 = Throughput(
     2375,
     "one NVIDIA A100 40 GB, TensorFlow 1 (NGC 20.06), mixed precision + XLA",
     "https://github.com/NVIDIA/DeepLearningExamples/tree/master/TensorFlow/Classification/ConvNets/resnet50v1.5",
+)
+# Measured here, by benchmarks/training.py.
+TWO_CORES_RESNET20 = Throughput(
+    "resnet20",
+    816,
+    "two cores of an Intel Xeon (AMX), float32",
+    "benchmarks/results/2026-11-25-intel-xeon-processor.json",
 )
 
 

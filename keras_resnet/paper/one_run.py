@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def measure(run: PlannedRun) -> None:
-    """Train unless that is done already, then test; both go on where an earlier process stopped.
+    """Train, test and measure responses, each unless it is done; a training goes on where it stopped.
 
     Raises:
         UserError: the data or the folder are not usable.
@@ -63,7 +63,12 @@ def measure(run: PlannedRun) -> None:
     )
     if not _is_trained(run):
         train(settings, dataset, run.folder)
-    measure_errors(run.folder, dataset, run.views)
+    if not run.evaluation.exists():
+        measure_errors(run.folder, dataset, run.views)
+    if run.responses:
+        from keras_resnet.paper.responses import run_responses
+
+        run_responses(run.folder, dataset)
 
 
 def _is_trained(run: PlannedRun) -> bool:

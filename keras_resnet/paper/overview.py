@@ -9,15 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.paper.estimates import imagenet_hours
+from keras_resnet.paper.estimates import cifar_hours, imagenet_hours
 from keras_resnet.paper.experiments import EXPERIMENTS, Experiment
-from keras_resnet.paper.folders import read_json
+from keras_resnet.paper.folders import read_json, result_files
 from keras_resnet.paper.plan import DEFAULT_WORKDIR
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How many of an experiment's runs, further seeds among them, have been tested in one folder of runs.
+    """How many of an experiment's runs, further seeds among them, have been measured in one folder of runs.
 
     `rest` is the command that measures the others there; None where there are none, or where the runs do
     not tell how they were started.
@@ -50,6 +50,7 @@ class Entry:
             "needs": experiment.needs,
             "networks": [net.folder for net in nets],
             "gpu_hours": round(imagenet_hours(experiment.imagenet)) if experiment.imagenet else None,
+            "cpu_hours": round(cifar_hours(experiment.nets(True))) if experiment.cifar else None,
             "measured": [asdict(found) for found in self.measured],
             "command": self.command,
             "cifar_command": self.cifar_command,
@@ -70,21 +71,23 @@ def _measured(experiment: Experiment, commands: Mapping[Path, Sequence[str]]) ->
     for folder, command in commands.items():
         counts = []  # small pictures or large ones: a folder has either
         if experiment.cifar:
-            counts.append(_tested(experiment, folder, _seeds(command), small=True))
+            counts.append(_counts(experiment, folder, _seeds(command), small=True))
         if experiment.imagenet:
-            counts.append(_tested(experiment, folder, _seeds(command), small=False))
-        done, of = max(counts, default=(0, 0))
-        if done:
+            counts.append(_counts(experiment, folder, _seeds(command), small=False))
+        tested, done, of = max(counts, default=(0, 0, 0))
+        if tested:
             rest = _rest(experiment, command) if done < of else None
             found.append(Measured(folder.parent.name, folder.name, done, of, rest))
     return tuple(found)
 
 
-def _tested(experiment: Experiment, folder: Path, seeds: int | None, *, small: bool) -> tuple[int, int]:
-    """How many runs in `folder` have been tested by the experiment's own views, and how many it takes."""
+def _counts(experiment: Experiment, folder: Path, seeds: int | None, *, small: bool) -> tuple[int, int, int]:
+    """Runs of the experiment in `folder`: tested by its views, measured (Figure 7: responses too), of all."""
     nets = experiment.nets(small, seeds=seeds, quick=folder.name.startswith("quick"))
     views = "single" if small else experiment.views
-    return sum((folder / net.folder / f"evaluation-{views}.json").exists() for net in nets), len(nets)
+    files = result_files(views, experiment.measure == "responses")
+    there = [[(folder / net.folder / name).exists() for name in files] for net in nets]
+    return sum(found[0] for found in there), sum(map(all, there)), len(nets)
 
 
 def _newest_command(folder: Path) -> list[str]:
@@ -117,6 +120,8 @@ def _rest(experiment: Experiment, command: Sequence[str]) -> str | None:
     for option in ("--networks", "--output"):  # with their values
         if option in words:
             del words[words.index(option) : words.index(option) + 2]
+    if experiment.imagenet and not {"--dataset", "--quick"} & set(words):
+        words += ["--dataset", "digits"]  # without data it would be shown as printed
     return shlex.join(word for word in words if word not in ("--show", "--json"))
 
 

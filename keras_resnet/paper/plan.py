@@ -11,7 +11,8 @@ from typing import Any
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError
 from keras_resnet.paper.experiments import Experiment, Net, Views
-from keras_resnet.recipes import default_recipe
+from keras_resnet.paper.folders import read_json, result_files
+from keras_resnet.recipes import default_recipe, get_recipe
 
 DEFAULT_WORKDIR = "runs/paper"
 # The laptop edition: the paper's recipe for CIFAR, shortened in proportion. Digits are never mirrored.
@@ -49,15 +50,30 @@ class Conditions:
         parts += [f"hold-out={self.hold_out}"] if self.hold_out else []
         return ",".join(parts)
 
+    def check(self) -> None:
+        """Find a wrong recipe before a process is started with it, and without TensorFlow.
+
+        Raises:
+            UsageError: there is no such recipe, or what is changed of it is out of range.
+        """
+        if {"epochs", "steps"} <= self.overrides.keys():
+            raise UsageError("give --epochs or --steps, not both")
+        length = {"steps": None} if "epochs" in self.overrides else {}
+        replace(get_recipe(self.recipe or ""), **length | dict(self.overrides))
+
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One network to train and test; everything the process that does it needs to know."""
+    """One network to train and test; everything the process that does it needs to know.
+
+    `responses`: its layers' responses (Figure 7) are measured as well.
+    """
 
     net: Net
     conditions: Conditions
     folder: Path
     views: Views
+    responses: bool = False
 
     def to_json(self) -> str:
         """For the command line of that process."""
@@ -67,25 +83,28 @@ class PlannedRun:
     def from_json(cls, text: str) -> PlannedRun:
         """The inverse of `to_json`."""
         data = json.loads(text)
-        net, conditions = Net(**data["net"]), Conditions(**data["conditions"])
-        return cls(net, conditions, Path(data["folder"]), data["views"])
+        data["net"], data["conditions"] = Net(**data["net"]), Conditions(**data["conditions"])
+        return cls(**data | {"folder": Path(data["folder"])})
 
     @property
     def evaluation(self) -> Path:
-        """The file with the test errors, which makes the run complete."""
+        """The file with the test errors."""
         return self.folder / f"evaluation-{self.views}.json"
 
     @property
     def status(self) -> str:
         """`missing`, `begun` or `measured`."""
-        if self.evaluation.exists():
+        if all((self.folder / name).exists() for name in result_files(self.views, self.responses)):
             return "measured"
         return "begun" if (self.folder / "run.json").exists() else "missing"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of an experiment, the smallest first (those of further seeds after all first ones)."""
+    """The runs of an experiment, the smallest network first, from all its seeds.
+
+    So that means over seeds of small networks do not wait for ResNet-1202.
+    """
 
     experiment: Experiment
     conditions: Conditions
@@ -119,7 +138,8 @@ def make_plan(
         only: only these of its networks.
 
     Raises:
-        UsageError: nothing is trained for it, it cannot be done on these images, or it has no such network.
+        UsageError: nothing is trained for it, it cannot be done on these images, it has no such network, the
+            recipe is wrong, or the runs that are there were trained on other data of that name.
     """
     if experiment.measure == "none":
         raise UsageError(
@@ -139,10 +159,24 @@ def make_plan(
     for net in nets:
         recipe = conditions.recipe or default_recipe(net.architecture, dataset.kind, dataset.images("train"))
         own = replace(conditions, recipe=recipe)
+        own.check()
         folder = Path(workdir) / dataset.slug / own.label / net.folder
-        runs.append(PlannedRun(net, own, folder, views))
-    runs.sort(key=lambda run: (run.net.seed, run.net.architecture.multiply_adds(), run.net.folder))
+        runs.append(PlannedRun(net, own, folder, views, experiment.measure == "responses"))
+    for run in runs:
+        _require_same_data(run.folder, dataset)
+    runs.sort(key=lambda run: (run.net.architecture.multiply_adds(), run.net.folder))
     return Plan(experiment, conditions, tuple(runs))
+
+
+def _require_same_data(folder: Path, dataset: Dataset) -> None:
+    """Folders called photos/ are common, and their runs go to folders of one name."""
+    record = read_json(folder / "run.json") or {}
+    trained = record.get("settings", {}).get("dataset", dataset.name)
+    if trained == dataset.name or (dataset.root and Path(trained).resolve() == Path(dataset.root).resolve()):
+        return
+    raise UsageError(
+        f"the runs in {folder.parent} are on {trained}, not on {dataset.name}: name another --workdir"
+    )
 
 
 def quick_conditions(precision: str = "float32", devices: str = "all") -> Conditions:

@@ -80,14 +80,19 @@ def tables(plan: Plan) -> list[Table]:
     if plan.experiment.measure == "responses" and (found := _responses(plan.runs)):
         means = [(label, str(len(stds)), f"{fmean(stds):.3f}") for label, stds in found]
         result.append(Table(("responses", "3×3 layers", "mean standard deviation"), means))
-    return result + others_table(plan.experiment) + sources_table(found_rows)
+    return result + others_table(plan.experiment, found_rows) + sources_table(found_rows)
 
 
-def others_table(experiment: Experiment) -> list[Table]:
-    """What the paper prints of other people's methods in that table, if anything."""
-    rows = [row for row in printed(experiment.name) if row.network is None]
+def others_table(experiment: Experiment, shown: Sequence[Row]) -> list[Table]:
+    """The rows that the paper prints in that table and that none of `shown` stands for, if any.
+
+    Those of other people's methods; for a question of ImageNet asked of small pictures, all of them.
+    """
+    own = [row.paper for row in shown]
+    rows = [row for row in printed(experiment.name) if row not in own]
     cells = [(row.method, _number(row.top1), _number(row.top5), row.note) for row in rows]
-    return [Table(("in the paper also", "top-1 error %", "top-5 error %", ""), cells)] if cells else []
+    header = (f"in the paper also, {experiment.needs}", "top-1 error %", "top-5 error %", "")
+    return [Table(header, cells)] if cells else []
 
 
 def errors_table(found: Sequence[Row], dataset: str) -> Table:
@@ -100,17 +105,17 @@ def errors_table(found: Sequence[Row], dataset: str) -> Table:
         table.append(
             (
                 row.net.label,
-                f"{row.net.architecture.parameters():,}",
                 mean_std(row.top1),
+                (_number(paper.top1) + best_of) if paper else "",
                 mean_std(row.top5),
                 str(len(row.top1)),
-                (_number(paper.top1) + best_of) if paper else "",
+                f"{row.net.architecture.parameters():,}",
                 ", ".join(f"{r.top1:.2f} ({r.who.split(',')[0]})" for r in others),
             )
         )
     printed_on = "ImageNet" if found and found[0].net.architecture.family == "imagenet" else "CIFAR-10"
     measured_on = f"top-1 error % on {dataset}"
-    header = ("network", "parameters", measured_on, "top-5", "seeds", f"paper, {printed_on}", "others")
+    header = ("network", measured_on, f"paper, {printed_on}", "top-5", "seeds", "parameters", "others")
     return Table(header, table)
 
 

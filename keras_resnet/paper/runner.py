@@ -77,7 +77,8 @@ def _run_one(run: PlannedRun, deadline: float | None) -> bool:
     if process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # somebody stopped it alone
         raise Interrupted(_last_words(words, run, process.returncode), process.returncode - 128)
     if process.returncode != 0:
-        raise UserError(_last_words(words, run, process.returncode))
+        wrong = UsageError if process.returncode == UsageError.exit_code else UserError
+        raise wrong(_last_words(words, run, process.returncode))
     return True
 
 

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_resnet.pages import plots
 from keras_resnet.pages.blocks import Page
 from keras_resnet.pages.writing import write_page
 from keras_resnet.paper.folders import RunFolder, find_runs, read_run
@@ -38,6 +39,7 @@ def write_report(
         UserError: no run folder, matplotlib is missing, or the file cannot be written.
     """
     found = find_runs(runs)
+    plots.require()  # not after minutes of testing
     if evaluate:
         measure(found, data_dir)
         found = [read_run(run.path) for run in found]

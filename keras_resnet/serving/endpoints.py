@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,31 @@ class Endpoint:
 
     inputs: Mapping[str, tuple[np.dtype, tuple[int | None, ...]]]
     run: Callable[[Arrays], Arrays]
+
+    def answer(self, arrays: Arrays) -> Arrays:
+        """`run`, with an error that names the example.
+
+        Raises:
+            UserError: an example makes no sense; the message has its number, from 0, and the reason.
+        """
+        try:
+            return self.run(arrays)
+        except tf.errors.InvalidArgumentError:
+            for row in range(len(next(iter(arrays.values())))):
+                try:
+                    self.run({name: values[row : row + 1] for name, values in arrays.items()})
+                except tf.errors.InvalidArgumentError as error:
+                    raise UserError(f"example {row}: {reason(error)}") from error
+            raise
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line: of TensorFlow's without the places in its graph."""
+    if not isinstance(error, tf.errors.OpError):
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = re.sub(r"\{\{.*?\}\}", "", error.message).split("\n\t [[")[0].split(" [Op:")[0]
+    last = (text.strip().splitlines() or [type(error).__name__])[-1]
+    return re.sub(r"assertion failed: \[(.*?)\]", r"\1", last).strip()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from keras_resnet.errors import UserError
 from keras_resnet.serving import rest
-from keras_resnet.serving.endpoints import Served, load_served
+from keras_resnet.serving.endpoints import Served, load_served, reason
 from keras_resnet.serving.page import PAGE, POLICY, look_at
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Worker:
         except rest.BadRequest as error:
             raise Refused(400, str(error)) from error
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, UserError) as error:
-            raise Refused(400, _first_line(error)) from error
+            raise Refused(400, reason(error)) from error
 
     def _finished(self, size: int, future: asyncio.Future[bytes]) -> None:
         self.waiting -= 1
@@ -234,7 +234,7 @@ def make_app(served: Served, limits: Limits | None = None) -> Starlette:
 
         def run(body: bytes) -> bytes:
             parsed = rest.parse(body, served.endpoints, limits.batch)
-            return rest.answer(served.endpoints[parsed.endpoint].run(parsed.arrays), parsed.by_row)
+            return rest.answer(served.endpoints[parsed.endpoint].answer(parsed.arrays), parsed.by_row)
 
         return _json(await worker.run(request, run))
 
@@ -251,7 +251,7 @@ def make_app(served: Served, limits: Limits | None = None) -> Starlette:
         return _json(rest.error_body(str(error)), error.status, headers)
 
     async def failed(request: Request, error: Any) -> Response:
-        return _json(rest.error_body(f"{type(error).__name__}: {_first_line(error)}"), 500)
+        return _json(rest.error_body(f"{type(error).__name__}: {reason(error)}"), 500)
 
     async def not_found(request: Request, error: Any) -> Response:
         return _json(
@@ -277,8 +277,3 @@ def _check_name(request: Request, served: Served) -> None:
     name, version = request.path_params["name"], request.path_params.get("version", there)
     if (name, version) != (served.name, there):
         raise Refused(404, f"no model {name!r} of version {version}; there is {served.name!r}, {there}")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(getattr(error, "message", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,12 +13,14 @@ from typing import Any, NoReturn
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.skips import SkipLog
 from keras_resnet.errors import UserError
 from keras_resnet.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
 from keras_resnet.training.devices import peak_memory, workers_of
 from keras_resnet.training.engine import Engine
 from keras_resnet.training.interrupts import Interrupted, StopRequest, stop_requests
 from keras_resnet.training.progress import History, Reporter, TensorBoard
+from keras_resnet.training.record import SKIPPED, skipped_images
 from keras_resnet.training.schedules import Schedule
 
 STEPS_PER_CALL_TOGETHER = 10  # with several workers, who must all stop after the same step
@@ -33,11 +36,12 @@ class _StopAsked(Exception):
 
 @dataclass(frozen=True)
 class Habits:
-    """How often to save and what else to write; none of it changes the weights."""
+    """How often to save, what else to write, when to give up; none of it changes the weights."""
 
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None
     keep: int = 2
+    skip_limit: float = 0.05  # largest accepted share of unreadable images, of each split
     tensorboard: bool = False
     profile: bool = False
 
@@ -52,12 +56,13 @@ class EpochLoop:
         workdir: Path,
         habits: Habits,
         reporter: Reporter,
+        skips: SkipLog,
         steps_per_epoch: int,
         total_steps: int,
     ):
         self.worker, self.workers = workers_of(engine.strategy)
         self.engine, self.schedule, self.workdir = engine, schedule, workdir
-        self.habits, self.reporter = habits, reporter
+        self.habits, self.reporter, self.skips = habits, reporter, skips
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
         self.step = 0
         self.best = float("inf")
@@ -86,7 +91,7 @@ class EpochLoop:
 
         Raises:
             Interrupted: after a signal, with everything saved.
-            UserError: the loss is not finite any more, or the disk is full.
+            UserError: the loss is not finite any more, the disk is full, or too many images are unreadable.
         """
         history = History(self.workdir, self.step)
         board = TensorBoard(self.workdir) if self.habits.tensorboard and self.chief else None
@@ -100,6 +105,7 @@ class EpochLoop:
 
             def advance() -> None:
                 self._take_steps(iterator)
+                self.skips.check()
                 end_epoch()
                 if self._sums["steps"] and self._save_due():
                     self.save()
@@ -139,6 +145,8 @@ class EpochLoop:
             "last": self.last,
         }
         checkpoint = Checkpoint(self.step, arrays, state)
+        with suppress(OSError):  # of a full disk the checkpoint will tell
+            self.skips.write(self.workdir / SKIPPED)
         save_checkpoint(self.workdir, checkpoint, keep=self.habits.keep, best=best)
 
     def _save_due(self) -> bool:
@@ -216,7 +224,9 @@ class EpochLoop:
             for batch in validation():
                 if request.signal_number and self.workers == 1:  # several must do the same: they go on
                     raise _StopAsked
+                self.skips.check()
                 yield batch
+            self.skips.check()
 
         try:
             with self.engine.averaged():
@@ -245,7 +255,8 @@ class EpochLoop:
         if board is not None:
             board.add(self.last)
         self.save(best=best)
-        self.reporter.epoch(self.last, self.total_steps / self.steps_per_epoch)
+        skipped = skipped_images(len(self.skips.names), self.workdir)
+        self.reporter.epoch(self.last, self.total_steps / self.steps_per_epoch, skipped)
 
     def _profile(self, advance: Callable[[], None], until: int) -> None:
         began = self.step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from keras_resnet.data.order import Plan
 from keras_resnet.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, validation_split
-from keras_resnet.data.statistics import Statistics, compute_statistics
+from keras_resnet.data.statistics import IMAGENET, Statistics, compute_statistics
 from keras_resnet.recipes import Normalization
 from keras_resnet.training.devices import distribute
 from keras_resnet.training.settings import RunSettings, eval_view, train_view
@@ -40,7 +40,7 @@ class Inputs:
     statistics: Statistics
     mean: np.ndarray
     std: np.ndarray
-    skips: SkipLog = field(default_factory=SkipLog)
+    skips: SkipLog
 
     @classmethod
     def prepare(
@@ -49,14 +49,16 @@ class Inputs:
         dataset: Dataset,
         strategy: tf.distribute.Strategy,
         initial: State | None = None,
+        skip_limit: float = 0.05,
     ) -> Inputs:
         """Compute the statistics; a run that starts from given weights keeps their normalisation."""
-        statistics = compute_statistics(dataset, "train")
+        needed = initial is None or settings.recipe.color
+        statistics = compute_statistics(dataset, "train") if needed else IMAGENET
         if initial is None:
             mean, std = normalization(statistics, settings.recipe.normalization, settings.image_size)
         else:
             mean, std = initial["normalization/mean"], initial["normalization/std"]
-        return cls(settings, dataset, strategy, statistics, mean, std)
+        return cls(settings, dataset, strategy, statistics, mean, std, SkipLog(skip_limit))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -100,12 +102,7 @@ class Inputs:
         return batches
 
     def validation(self) -> Any:
-        """Every validation image once, as batches (images, labels), distributed.
-
-        Raises:
-            UserError: too many images have turned out to be unreadable: once an epoch, not after days.
-        """
-        self.skips.check()
+        """Every validation image once, as batches (images, labels), distributed."""
         view = eval_view(self.settings, self.dataset)
         replicas = self.strategy.num_replicas_in_sync
         batch = -(-self.settings.recipe.batch_size // replicas) * replicas

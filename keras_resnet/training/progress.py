@@ -118,13 +118,13 @@ class Reporter:
             self._last_line = now
             self.say(f"step {step:,} of {self.total_steps:,}: {text}")
 
-    def epoch(self, values: Mapping[str, Any], epochs: float) -> None:
-        """One line for an epoch that is over."""
+    def epoch(self, values: Mapping[str, Any], epochs: float, more: str = "") -> None:
+        """One line for an epoch that is over, and what `more` there is to say."""
         val = "" if values["val_error"] is None else f", validation error {values['val_error']:.2f} %"
         self.say(
             f"epoch {values['epoch']:.4g} of {epochs:.4g}: loss {values['train_loss']:.4f}, "
             f"train error {values['train_error']:.2f} %{val}, rate {values['learning_rate']:.4g}, "
-            f"{values['images_per_second']:,.0f} images/s, waiting {100 * values['waiting']:.0f} %"
+            f"{values['images_per_second']:,.0f} images/s, waiting {100 * values['waiting']:.0f} %{more}"
         )
 
     def close(self) -> None:

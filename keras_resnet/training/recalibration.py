@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.pipeline import steps_per_epoch, training_batches
+from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, open_dataset
 from keras_resnet.data.views import EvalView, TrainView, eval_view
 from keras_resnet.errors import UserError
@@ -61,7 +62,12 @@ def _is_batch_norm(layer: keras.layers.Layer) -> bool:
 
 
 def recalibration_batches(
-    dataset: Dataset, view: EvalView, *, batches: int = BATCHES, batch_size: int = 128
+    dataset: Dataset,
+    view: EvalView,
+    *,
+    batches: int = BATCHES,
+    batch_size: int = 128,
+    skip_log: SkipLog | None = None,
 ) -> tf.data.Dataset:
     """Training images as `view` scales them, cropped at a random place, and nothing else done to them.
 
@@ -72,11 +78,12 @@ def recalibration_batches(
         view: how the model is tested.
         batches: how many batches to take, at most one pass over the images.
         batch_size: images in each.
+        skip_log: gets the names of unreadable images.
     """
     scale = (view.resize, view.resize)
     crops = TrainView("scale-jitter", view.image_size, flip=False, scale_range=scale, antialias=True)
     batch_size = min(batch_size, dataset.images("train"))
-    shuffled = training_batches(dataset, "train", crops, batch_size=batch_size, seed=0)
+    shuffled = training_batches(dataset, "train", crops, batch_size=batch_size, seed=0, skip_log=skip_log)
     return shuffled.take(min(batches, steps_per_epoch(dataset, "train", batch_size)))
 
 

@@ -111,6 +111,11 @@ class RunRecord:
             write_atomically(self.path, json.dumps(self.data, indent=1).encode())
 
 
+def skipped_images(count: int, workdir: Path) -> str:
+    """The end of a line about a run: how many images could not be read, and where that is told."""
+    return f", {count} unreadable images ({workdir / SKIPPED})" if count else ""
+
+
 def forget_measurements(workdir: Path) -> None:
     """Remove from a run folder what was measured of a model that is no longer there."""
     for pattern in _MEASURED:

@@ -32,7 +32,7 @@ from keras_resnet.training.progress import Reporter
 from keras_resnet.training.recalibration import recalibrate, recalibration_batches
 from keras_resnet.training.record import SKIPPED, RunRecord, RunResult, empty, plain
 from keras_resnet.training.schedules import Schedule
-from keras_resnet.training.settings import RunSettings, check_same, eval_view
+from keras_resnet.training.settings import RunSettings, check_same, eval_view, train_view
 from keras_resnet.weights.initial import initial_state, start_from
 from keras_resnet.weights.state import State
 
@@ -106,7 +106,10 @@ class _Run:
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
-        self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial)
+        if not dataset.is_small:
+            Reporter(0, 0, self.quiet).say(f"looking at the colours of {dataset.name} …")
+        skip_limit = self.habits.skip_limit
+        self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial, skip_limit)
         self.per_epoch = self.inputs.steps_per_epoch
         self.total_steps = recipe.steps or max(1, round(recipe.epochs * self.per_epoch))
         self.engine = self._build()
@@ -167,7 +170,14 @@ class _Run:
         self._check_agreement(first_step)
         reporter = Reporter(self.total_steps, first_step, self.quiet)
         loop = EpochLoop(
-            self.engine, self.schedule, self.workdir, self.habits, reporter, self.per_epoch, self.total_steps
+            self.engine,
+            self.schedule,
+            self.workdir,
+            self.habits,
+            reporter,
+            self.inputs.skips,
+            self.per_epoch,
+            self.total_steps,
         )
         try:
             if checkpoint:
@@ -183,6 +193,7 @@ class _Run:
                 parameters=self._parameters,
                 val_split=self.inputs.val_split,
                 data=self.data,
+                view=train_view(self.settings, self.dataset).name,
             )
             with self.inputs.skips.watch():
                 loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
@@ -198,7 +209,6 @@ class _Run:
             if self.record.writes:
                 with suppress(OSError):
                     self.inputs.skips.write(self.workdir / SKIPPED)
-        self.inputs.skips.check()
         return loop
 
     def _check_data(self) -> None:
@@ -241,7 +251,8 @@ class _Run:
             self.engine.average.use()
         view = eval_view(self.settings, self.dataset)
         if recipe.recalibrate or recipe.ema:  # averaged weights have statistics of their own
-            recalibrate(model, recalibration_batches(self.dataset, view, batch_size=recipe.batch_size))
+            size, skips = recipe.batch_size, self.inputs.skips
+            recalibrate(model, recalibration_batches(self.dataset, view, batch_size=size, skip_log=skips))
             loop.last["val_error"] = self.engine.evaluate(self.inputs.validation())
         last = loop.last
         result = RunResult(
@@ -281,6 +292,7 @@ class _Run:
         reporter.say(
             f"recipe {recipe.name}: {self.total_steps:,} steps of {recipe.batch_size} images "
             f"({self.total_steps / self.per_epoch:.4g} epochs), rate {self.schedule.peak:g}, "
+            f"view {train_view(settings, self.dataset).name}, "
             f"{settings.precision}, {describe_devices(self.strategy)}; writing to {self.workdir}"
         )
         if recipe.freeze and self.initial is None:

@@ -80,7 +80,8 @@ class WeightsFile:
         `mean` and `std` (RGB, 0…255) say how the network was fed; by default as its source feeds it.
 
         Raises:
-            UserError: tensors are missing, surplus or of another shape; lists them all.
+            UserError: tensors are missing, surplus or of another shape (lists them all), or the notes' mean
+                and std are no numbers.
         """
         caffe = mean is None and std is None
         if self.source == "keras_applications":
@@ -91,8 +92,8 @@ class WeightsFile:
             state = torch_names.from_torch(self.tensors, architecture, padding)
             if self.source == "akamaster" or architecture.family == "imagenet":
                 _set_normalization(state, IMAGENET_MEAN, IMAGENET_STD)
-            if "mean" in self.notes and "std" in self.notes:  # a file of `export_weights`
-                _set_normalization(state, *(_numbers(self.notes[name]) for name in ("mean", "std")))
+            if caffe and "mean" in self.notes and "std" in self.notes:  # a file of `export_weights`
+                _set_normalization(state, *(_noted(self.notes, name) for name in ("mean", "std")))
         if not caffe:
             mean = (0.0, 0.0, 0.0) if mean is None else mean
             _set_normalization(state, mean, (1.0, 1.0, 1.0) if std is None else std)
@@ -168,5 +169,13 @@ def _set_normalization(state: State, mean: Sequence[float], std: Sequence[float]
     state["normalization/std"] = np.asarray(std, np.float32)
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",")]
+def _noted(notes: Mapping[str, str], name: str) -> list[float]:
+    try:
+        numbers = [float(number) for number in notes[name].split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not np.all(np.isfinite(numbers)) or (name == "std" and min(numbers) <= 0):
+        raise UserError(
+            f"its note of the {name} is no three numbers ({notes[name][:40]!r}); give mean and std"
+        )
+    return numbers

@@ -5,7 +5,7 @@ Reads the `.weights.h5` of Keras 3, and the `.h5` of Keras 1, 2 and of keras.app
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 from keras_resnet.errors import UserError
 from keras_resnet.weights.shapes import NORM_WEIGHTS
 from keras_resnet.weights.state import State
+
+Read = Callable[[Any], np.ndarray]  # an array in the file, as one in memory
 
 
 def read_h5(path: Path) -> State:
@@ -24,11 +26,23 @@ def read_h5(path: Path) -> State:
     """
     import h5py
 
+    arrays: dict[int, np.ndarray] = {}
+
+    def array(entry: Any) -> np.ndarray:
+        """Read once, by its address: links can give one array any number of names."""
+        if not isinstance(entry, h5py.Dataset) or entry.dtype.hasobject:
+            raise UserError(f"{path}: {entry.name} holds no numbers")
+        address = h5py.h5o.get_info(entry.id).addr
+        if address not in arrays:
+            arrays[address] = np.asarray(entry)
+        return arrays[address]
+
     try:
         with h5py.File(path, "r") as file:
             _check_self_contained(file)
             group = file.get("model_weights", file)  # a whole model of Keras 2 in one .h5
-            state = dict(_legacy(group) if "layer_names" in group.attrs else _keras3(group))
+            read = _legacy if "layer_names" in group.attrs else _keras3
+            state = dict(read(group, array))
     except (OSError, KeyError) as error:
         raise UserError(f"cannot read {path} as Keras weights: {str(error).splitlines()[0]}") from error
     if not state:
@@ -40,15 +54,21 @@ def _check_self_contained(file: Any) -> None:
     """HDF5 can point into other files: weights that do would carry those files' contents along.
 
     Raises:
-        UserError: it does, or a set of numbers claims more of them than there are.
+        UserError: it does, or its arrays claim more numbers than there are.
     """
     import h5py
 
+    stored = 0
+
     def look_at(name: str, entry: Any) -> None:
+        nonlocal stored
         if not isinstance(entry, h5py.Dataset):
             return
         if entry.external or entry.is_virtual:
             raise UserError(f"{file.filename}: {name} lies in another file, which is not read")
+        stored += entry.id.get_storage_size()
+        if stored > file.id.get_filesize():
+            raise UserError(f"{file.filename}: its arrays overlap")
         if entry.compression is None and entry.nbytes > entry.id.get_storage_size():
             raise UserError(f"{file.filename}: {name} has fewer numbers than it claims")
 
@@ -58,20 +78,20 @@ def _check_self_contained(file: Any) -> None:
     file.visititems(look_at)
 
 
-def _legacy(group: Any) -> Iterator[tuple[str, np.ndarray]]:
+def _legacy(group: Any, array: Read) -> Iterator[tuple[str, np.ndarray]]:
     for layer in map(_text, group.attrs["layer_names"]):
         for weight in map(_text, group[layer].attrs["weight_names"]):
             name = weight.rsplit("/", 1)[-1].removesuffix(":0")
-            yield f"{layer}/{name}", np.asarray(group[layer][weight])
+            yield f"{layer}/{name}", array(group[layer][weight])
 
 
-def _keras3(group: Any) -> Iterator[tuple[str, np.ndarray]]:
+def _keras3(group: Any, array: Read) -> Iterator[tuple[str, np.ndarray]]:
     """Keras 3 numbers a layer's variables and keeps its name as an attribute."""
     for entry in group.get("layers", {}).values():
         variables = entry.get("vars", {})
         if "name" not in getattr(variables, "attrs", {}):
             continue
-        arrays = [np.asarray(variables[str(index)]) for index in range(len(variables))]
+        arrays = [array(variables[str(index)]) for index in range(len(variables))]
         layer = _text(variables.attrs["name"])
         if arrays and arrays[0].ndim == 5:
             yield from _scanned(layer.removesuffix("_blocks"), arrays)

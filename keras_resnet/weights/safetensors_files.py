@@ -46,7 +46,8 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     if size > len(data) - 8:
         raise ValueError("it is neither a torch file nor a safetensors file")
     table = json.loads(data[8 : 8 + size])
-    table.pop("__metadata__", None)
+    if not isinstance(table.pop("__metadata__", {}), dict):
+        raise ValueError("its notes are no table of names and texts")
     numbers = memoryview(data)[8 + size :]
     claimed, tensors = 0, {}
     for name, entry in table.items():
@@ -58,6 +59,8 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("its tensors overlap")
         if entry["dtype"] not in _TYPES:
             raise ValueError(f"{name} is of type {entry['dtype']}, which is not read here")
+        if not all(isinstance(side, int) and side >= 0 for side in entry["shape"]):
+            raise ValueError(f"{name} has the shape {entry['shape']}")
         array = np.frombuffer(numbers[begin:end], _TYPES[entry["dtype"]]).reshape(entry["shape"])
         tensors[name] = widened(array) if entry["dtype"] == "BF16" else array
     if not tensors:

@@ -1,31 +1,32 @@
 """Reads the tensors in torch's .pth, .pt and .th files without torch, and without running anything.
 
 torch files are pickles, and a pickle is a program: it names functions to call. Here only the few names that a
-state dict needs are answered, by functions of this module that describe tensors; any other name ends
-the reading with an error. (Both formats: the zip archive of torch ≥ 1.6 and the older plain stream.)
+state dict needs are answered, by functions of ours that describe tensors; any other name ends the reading
+with an error. (Both formats: the zip archive of torch ≥ 1.6 and the older plain stream.)
 """
 
 from __future__ import annotations
 
-import collections
 import io
 import math
-import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
 from keras_resnet.errors import UserError
+from keras_resnet.weights.pickles import ordered_dict, read_pickle
 from keras_resnet.weights.safetensors_files import read_safetensors, widened
 
 ByteOrder = Literal["<", ">"]
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _PICKLE_START = b"\x80"
+_MAX_AXES = 32  # NumPy's own limit is 64 in its newest versions
+_MAX_REASON = 400  # characters of an error: names in a file may have any length
 # Where training scripts put the weights inside a checkpoint, in the order in which they are looked for.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net")
 
@@ -75,10 +76,10 @@ class _Tensor:
 
     def array(self, byte_order: ByteOrder) -> np.ndarray:
         numbers = (self.offset, *self.shape, *self.strides)
-        if not all(isinstance(number, int) and number >= 0 for number in numbers):
-            raise ValueError("a tensor with a negative or fractional size")
-        if len(self.shape) != len(self.strides):
-            raise ValueError("a tensor with as many strides as it has not axes")
+        if not all(isinstance(number, int) and 0 <= number < 2**63 for number in numbers):
+            raise ValueError("a tensor with a negative, fractional or immense size")
+        if not len(self.shape) == len(self.strides) <= _MAX_AXES:
+            raise ValueError("a tensor with as many strides as it has not axes, or too many of both")
         buffer, data = self.buffer, self.buffer.data
         if data is None or len(data) < buffer.count * buffer.item_size:
             raise ValueError("a tensor without its data: the file is cut off")
@@ -104,23 +105,13 @@ class _Reader:
     """What one pickle may ask for."""
 
     storage_of: Callable[[_Storage, str, int], _Buffer]
-    tensors: list[_Tensor] = field(default_factory=list)
 
-    def unpickler(self, file: BinaryIO) -> pickle.Unpickler:
-        reader = self
-
-        class Restricted(pickle.Unpickler):
-            def find_class(self, module: str, name: str) -> Any:
-                return reader.find(module, name)
-
-            def persistent_load(self, pid: Any) -> Any:
-                return reader.storage(pid)
-
-        return Restricted(file, encoding="utf-8")
+    def read(self, file: BinaryIO) -> Any:
+        return read_pickle(file, self.find, self.storage)
 
     def find(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
+            return ordered_dict
         if module in ("torch", "torch.cuda") and name in _STORAGES:
             return _Storage(_STORAGES[name])
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
@@ -129,20 +120,21 @@ class _Reader:
             return lambda tensor, *_: tensor
         if (module, name) == ("torch", "Size"):
             return lambda sizes=(): tuple(sizes)
-        raise pickle.UnpicklingError(
+        raise ValueError(
             f"it wants to run {module}.{name}; only tensors are read here (convert it with torch: "
             "load it in a place you trust, then save model.state_dict())"
         )
 
     def storage(self, pid: Any) -> _Buffer:
         kind, storage_type, key, _, count, *view = pid
-        if kind != "storage" or not isinstance(storage_type, _Storage) or any(view):
-            raise pickle.UnpicklingError("it holds something that is not a tensor")
-        return self.storage_of(storage_type, str(key), int(count))
+        known = kind == "storage" and isinstance(storage_type, _Storage) and not any(view)
+        if not (known and isinstance(key, str | int) and isinstance(count, int)):
+            raise ValueError("it holds something that is not a tensor")
+        return self.storage_of(storage_type, str(key), count)
 
     def tensor(self, buffer: Any, offset: Any, size: Any, stride: Any) -> _Tensor:
         if not isinstance(buffer, _Buffer):
-            raise pickle.UnpicklingError("it holds a tensor without a storage")
+            raise ValueError("it holds a tensor without a storage")
         return _Tensor(buffer, offset, tuple(size), tuple(stride))
 
 
@@ -172,7 +164,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"cannot read {path}: {reason}") from error
+        raise UserError(f"cannot read {path}: {reason[:_MAX_REASON]}") from error
 
 
 def _read_zip(path: Path) -> tuple[Any, ByteOrder]:
@@ -184,6 +176,8 @@ def _read_zip(path: Path) -> tuple[Any, ByteOrder]:
         names = set(archive.namelist())
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise ValueError("it is compressed, which torch.save never does")  # nor can it be a zip bomb
+        if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its members overlap")
         byte_order: ByteOrder = "<"
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder").strip() == b"big":
             byte_order = ">"
@@ -194,7 +188,7 @@ def _read_zip(path: Path) -> tuple[Any, ByteOrder]:
                 buffers[key] = _Buffer(kind.dtype, count, archive.read(f"{root}data/{key}"))
             return buffers[key]
 
-        return _Reader(storage).unpickler(io.BytesIO(archive.read(pickles[0]))).load(), byte_order
+        return _Reader(storage).read(io.BytesIO(archive.read(pickles[0]))), byte_order
 
 
 def _read_legacy(file: BinaryIO) -> Any:
@@ -205,14 +199,14 @@ def _read_legacy(file: BinaryIO) -> Any:
         return buffers.setdefault(key, _Buffer(kind.dtype, count))
 
     reader = _Reader(storage)
-    if reader.unpickler(file).load() != LEGACY_MAGIC:
+    if reader.read(file) != LEGACY_MAGIC:
         raise ValueError("it is a pickle, but not one that torch.save writes")
-    reader.unpickler(file).load()  # protocol version
-    system = reader.unpickler(file).load()
+    reader.read(file)  # protocol version
+    system = reader.read(file)
     if not system.get("little_endian", True):
         raise ValueError("it was written on a big-endian machine")
-    content = reader.unpickler(file).load()
-    for key in reader.unpickler(file).load():
+    content = reader.read(file)
+    for key in reader.read(file):
         buffer = buffers[str(key)]
         count = int(np.frombuffer(file.read(8), "<i8")[0])
         if count != buffer.count:

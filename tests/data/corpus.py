@@ -50,8 +50,15 @@ def gif_with_huge_frame() -> bytes:
     return bytes(data)
 
 
+def gif_of_tiny_blocks(comment: int = 3000) -> bytes:
+    """A whole GIF with a comment of so many blocks of one byte."""
+    data = encoded(photo(0, (8, 8)), "GIF")
+    end = 13 + 3 * 2 ** (data[10] % 8 + 1)
+    return data[:end] + b"!\xfe" + comment * b"\x01a" + b"\0" + data[end:]
+
+
 def readable(seed: int) -> dict[str, bytes]:
-    """File name to contents of every kind that must be read; 20 files."""
+    """File name to contents of every kind that must be read."""
     image = photo(seed)
     grey, palette = image.convert("L"), image.convert("P", palette=Image.Palette.ADAPTIVE)
     grey16 = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
@@ -86,6 +93,7 @@ def readable(seed: int) -> dict[str, bytes]:
         "alpha.bmp": encoded(alpha, "BMP"),
         "still.gif": encoded(palette, "GIF"),
         "animated.GIF": encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]),
+        "commented.gif": gif_of_tiny_blocks(500),
     }
 
 
@@ -109,6 +117,7 @@ def unreadable(seed: int) -> dict[str, bytes]:
         "truncated.gif": gif[: len(gif) // 2],
         "header-only.gif": gif[:8],
         "huge-frame.gif": gif_with_huge_frame(),
+        "tiny-blocks.gif": gif_of_tiny_blocks(),
         "truncated.bmp": bmp[: len(bmp) // 2],
         "header-only.bmp": bmp[:20],
         "claims.jpg": jpeg_claiming(20000, 20000),

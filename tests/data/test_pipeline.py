@@ -88,7 +88,6 @@ def test_workers_share_every_batch(request, source):
 
 
 def test_an_epoch_shows_each_image_once_and_the_next_in_another_order(photos):
-    labels = []
     view = TrainView("center", 8, flip=False)
     batches = pipeline.training_batches(photos, "train", view, batch_size=6, seed=0)
     shown = [images.reshape(6, -1) for images, _ in take(batches, 8)]
@@ -96,7 +95,20 @@ def test_an_epoch_shows_each_image_once_and_the_next_in_another_order(photos):
     assert len(np.unique(first, axis=0)) == 24
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(np.unique(first, axis=0), np.unique(second, axis=0))
-    del labels
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_of_an_epoch_see_disjoint_images_that_make_it(photos, workers):
+    view = TrainView("center", 8, flip=False)
+    shares = []
+    for worker in range(workers):
+        batches = pipeline.training_batches(
+            photos, "train", view, batch_size=6, seed=0, worker=worker, workers=workers
+        )
+        shown = np.concatenate([images for images, _ in take(batches, 4)]).reshape(24 // workers, -1)
+        shares.append({image.tobytes() for image in shown})
+    assert [len(share) for share in shares] == [24 // workers] * workers
+    assert len(set.union(*shares)) == 24
 
 
 def test_batches_are_static_and_hold_levels(photos, digits):

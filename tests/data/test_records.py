@@ -261,7 +261,7 @@ def test_damaged_shards_are_refused(packed_root, tmp_path):
     whole = shard.read_bytes()
     assert records.count_records(str(shard)) == 9
     shard.write_bytes(whole[:-10])
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match=f"shard {shard} is damaged .*copy, pack or prepare"):
         seen(open_dataset(str(tmp_path / "a")), split="train")
     with pytest.raises(UserError, match="ends within a record"):
         records.count_records(str(shard))
@@ -270,3 +270,91 @@ def test_damaged_shards_are_refused(packed_root, tmp_path):
         open_dataset(str(tmp_path / "a"))
     description = json.loads((tmp_path / "a" / tfrecords.DESCRIPTION).read_text())
     assert description["first_label"] == 1
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "shorter"])
+def test_a_damaged_shard_of_a_stream_is_named(packed_root, tmp_path, monkeypatch, damage):
+    for path in packed_root.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shard = tmp_path / "train-00001-of-00004"
+    whole = shard.read_bytes()
+    last = list(records._offsets(shard))[-1]
+    flipped = whole[: last + 50] + bytes([whole[last + 50] ^ 1]) + whole[last + 51 :]
+    shard.write_bytes({"flipped": flipped, "cut": whole[:-10], "shorter": whole[:last]}[damage])
+    monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    dataset = open_dataset(str(tmp_path))
+    reason = {
+        "flipped": f"corrupted record at {last + 12}",
+        "cut": "truncated record",
+        "shorter": "8 records",
+    }
+    line = f"^shard {shard} is damaged \\(.*{reason[damage]}.*\\): copy, pack or prepare it again$"
+    log = SkipLog()
+    batches = pipeline.training_batches(
+        dataset, "train", train_view("scale-jitter", 24), batch_size=12, seed=0, skip_log=log
+    )
+    with pytest.raises(UserError, match=line), log.watch():
+        list(batches.take(3))
+    with pytest.raises(UserError, match=line), log.watch():
+        seen(dataset, split="train", skip_log=log)
+    for look in (compute_statistics, inspect):
+        with pytest.raises(UserError, match=line):
+            look(dataset)
+
+
+def write_shard(path, labels):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number, label in enumerate(labels):
+            feature = {"image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png(number)]))}
+            if label is not None:
+                value = tf.train.Int64List(value=[label])
+                feature["image/class/label"] = tf.train.Feature(int64_list=value)
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+
+
+@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "stream"])
+def test_labels_beyond_the_classes_are_named_and_skipped(tmp_path, monkeypatch, in_memory):
+    if not in_memory:
+        monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(tfrecords, "_SAMPLE", 8)
+    write_shard(tmp_path / "train-00000-of-00001", [0, 1, 2, 0, None, 1, 2, 0, 1, 3])
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.classes == 3
+    log = SkipLog(limit=0.2)
+    batches = pipeline.training_batches(
+        dataset, "train", train_view("scale-jitter", 24), batch_size=10, seed=0, skip_log=log
+    )
+    for _, labels in batches.take(2):
+        assert set(labels.numpy().tolist()) == {0, 1, 2}
+    assert seen(dataset, split="train", skip_log=log)[2].tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert sorted(name.rsplit(":", 1)[1] for name in log.names) == ["4", "9"]
+    log.write(tmp_path / "skipped.csv")
+    assert (tmp_path / "skipped.csv").read_text().count("no label, or one beyond the classes") == 2
+
+
+def test_a_split_without_labels_is_left_out(tmp_path):
+    write_shard(tmp_path / "train-00000-of-00001", [1, 2, 3])
+    write_shard(tmp_path / "test-00000-of-00001", [-1, None])
+    dataset = open_dataset(str(tmp_path))
+    assert dataset.splits == {"train": 3} and dataset.classes == 3
+    (tmp_path / "train-00000-of-00001").unlink()
+    with pytest.raises(UserError, match="no image/class/label"):
+        open_dataset(str(tmp_path))
+
+
+def test_workers_of_a_stream_find_the_same_stand_ins(tmp_path, monkeypatch):
+    files = {f"{i}.png": b"no image" if i % 3 else png(i) for i in range(16)}
+    corpus.write(tmp_path / "in" / "train" / "a", files)
+    packing.pack(open_dataset(str(tmp_path / "in")), tmp_path / "out", shards=2)
+    monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    dataset = open_dataset(str(tmp_path / "out"))
+
+    def images(**share):
+        options = {"batch_size": 8, "seed": 0, "skip_log": SkipLog(limit=1.0)} | share
+        batches = pipeline.training_batches(dataset, "train", train_view("scale-jitter", 24), **options)
+        return [batch[0].numpy() for batch in batches.take(2)]
+
+    halves = [images(worker=worker, workers=2) for worker in range(2)]
+    for whole, *parts in zip(images(), *halves, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
+from pathlib import Path
 
 import corpus
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_resnet.data import pipeline
+from keras_resnet.data import decode, packing, pipeline
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.data.views import EvalView, TrainView, train_view
@@ -108,9 +111,133 @@ def test_whole_images_are_skipped_too(odd):
     assert set(log.names) == bad_names(odd)
 
 
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """24 JPEGs, three of four cut off somewhere: many of their windows can be read, others cannot."""
+    root = tmp_path_factory.mktemp("cut")
+    for i in range(24):
+        contents = corpus.encoded(corpus.photo(i, (100, 150)), "JPEG", quality=90)
+        kept = 1.0 if i % 4 == 0 else 0.3 + 0.06 * (7 * i % 10)
+        corpus.write(root / "train" / "a", {f"{i:02d}.jpg": contents[: int(len(contents) * kept)]})
+    return open_dataset(str(root))
+
+
+def test_stand_ins_follow_from_the_data_alone(cut, monkeypatch):
+    monkeypatch.setattr("keras_resnet.data.memory.LIMIT_BYTES", 0)
+    view = train_view("random-resized-crop", 16)
+
+    def steps(count, log=None, **where):
+        log = log or SkipLog(limit=1.0)
+        batches = pipeline.training_batches(cut, "train", view, batch_size=8, seed=0, skip_log=log, **where)
+        return [tuple(tensor.numpy() for tensor in batch) for batch in batches.take(count)], log
+
+    def assert_equal(found, expected):
+        for batch, other in zip(found, expected, strict=True):
+            for a, b in zip(batch, other, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+    broken = tf.io.read_file(cut.listings["train"].paths[1])
+    decode.decode_window(broken, lambda height, width: tf.constant([0, 0, 16, 16]))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode.decode_image(broken)
+    every, log = steps(12)
+    assert len(log.names) == 18
+    assert_equal(steps(12, log)[0], every)  # what is known of the files changes nothing
+    full = SkipLog(limit=1.0)
+    for path in cut.listings["train"].paths:
+        full.add("train", path)
+    assert_equal(steps(12, full)[0], every)
+    for step in range(2, 12, 3):
+        assert_equal(steps(1, start_step=step)[0], every[step : step + 1])
+    halves = [steps(12, worker=worker, workers=2)[0] for worker in range(2)]
+    joined = [tuple(map(np.concatenate, zip(*parts, strict=True))) for parts in zip(*halves, strict=True)]
+    assert_equal(joined, every)
+
+
+REASONS = {
+    "empty.jpg": "not a JPEG, PNG, BMP or GIF image",
+    "one-byte.png": "not a JPEG, PNG, BMP or GIF image",
+    "text.jpg": "not a JPEG, PNG, BMP or GIF image",
+    "noise.jpg": "not a JPEG, PNG, BMP or GIF image",
+    "webp.jpg": "not a JPEG, PNG, BMP or GIF image",
+    "jpeg-then-noise.jpg": "Invalid JPEG data, size 503",
+    "truncated.jpg": "Invalid JPEG data",
+    "header-only.jpg": "Invalid JPEG data, size 40",
+    "truncated.png": "Invalid PNG data",
+    "header-only.png": "not between 1 and 67,108,864 pixels: height and width -1 48",
+    "flipped.png": "Invalid PNG data",
+    "truncated.gif": "the file ends too early",
+    "header-only.gif": "not between 1 and 67,108,864 pixels: height and width -1 48",
+    "huge-frame.gif": "GIF without a proper first frame",
+    "tiny-blocks.gif": "GIF",
+    "truncated.bmp": "Input size should match",
+    "header-only.bmp": "not between 1 and 67,108,864 pixels: height and width -1 -1",
+    "claims.jpg": "not between 1 and 67,108,864 pixels: height and width 20000, 20000",
+    "claims.png": "not between 1 and 67,108,864 pixels: height and width 20000 20000",
+    "claims-2g.png": "not between 1 and 67,108,864 pixels: height and width 2147483647 2147483647",
+    "zero.png": "not between 1 and 67,108,864 pixels: height and width 10 0",
+}
+
+
+def test_each_has_a_reason_that_a_person_understands(tmp_path):
+    files = corpus.unreadable(0)
+    corpus.write(tmp_path / "test" / "a", files | {"good.png": corpus.readable(0)["rgb.png"]})
+    (tmp_path / "test" / "a" / "dangling.jpg").symlink_to("nowhere.jpg")
+    dataset = open_dataset(str(tmp_path))
+    log = SkipLog(limit=1.0)
+    assert len(list(pipeline.evaluation_images(dataset, "test", skip_log=log))) == 1
+    log.write(tmp_path / "skipped.csv")
+    with (tmp_path / "skipped.csv").open(encoding="utf-8") as file:
+        found = {Path(row["name"]).name: row["reason"] for row in csv.DictReader(file)}
+    assert found.pop("dangling.jpg").endswith("dangling.jpg; No such file or directory")
+    assert set(found) == set(files) == set(REASONS)
+    for name, reason in found.items():
+        assert REASONS[name] in reason, name
+        assert len(reason) < 100 and "node" not in reason and "File" not in reason
+
+
+def test_names_need_not_be_utf_8(tmp_path):
+    files = {b"caf\xe9.png": png(0), b"na\xefve.png": b"broken", b"z.png": png(1)}
+    corpus.write(tmp_path / "train" / "a", {os.fsdecode(name): file for name, file in files.items()})
+    dataset = open_dataset(str(tmp_path))
+    log = SkipLog(limit=0.5)
+    view = TrainView("center", 8)
+    (images, _), *_ = pipeline.training_batches(
+        dataset, "train", view, batch_size=3, seed=0, skip_log=log
+    ).take(1)
+    assert images.shape[0] == 3
+    (name,) = log.names
+    assert os.fsencode(name).endswith(b"/na\xefve.png")
+    log.write(tmp_path / "skipped.csv")
+    again = SkipLog()
+    again.read(tmp_path / "skipped.csv")
+    assert again.names == log.names
+    assert b"na\xefve.png" in (tmp_path / "skipped.csv").read_bytes()
+    packing.pack(dataset, tmp_path / "packed", shards=1)
+    packed = open_dataset(str(tmp_path / "packed"))
+    assert len(list(pipeline.evaluation_images(packed, "train", skip_log=log))) == 2
+
+
+def test_each_split_has_a_limit_of_its_own():
+    log = SkipLog()
+    log.expect("train", 1000)
+    log.expect("val", 5)
+    log.add("train", "1.jpg")
+    log.check()
+    log.add("val", "2.jpg", "no image")
+    with pytest.raises(UserError, match=r"1 of 5 images of split 'val'.*2\.jpg: no image.*--skip-limit"):
+        log.check()
+
+
+def png(seed):
+    return corpus.encoded(corpus.photo(seed), "PNG")
+
+
 def test_too_many_stop_the_run_with_one_line(odd, monkeypatch):
     view = PAD_CROP
-    with pytest.raises(UserError, match=r"124 of 268 images are unreadable.*than the accepted 5%"):
+    with pytest.raises(
+        UserError, match=r"130 of 280 images of split 'train' are unreadable.*than the accepted 5%"
+    ):
         pipeline.training_batches(odd, "train", view, batch_size=8, seed=0)
     odd.memory.clear()
     monkeypatch.setattr("keras_resnet.data.memory.LIMIT_BYTES", 0)
@@ -141,15 +268,15 @@ def test_the_log_names_each_once(tmp_path):
     log = SkipLog(limit=0.5)
     log.expect("train", 4)
     for name in ("b.jpg", "a,b.jpg", "b.jpg"):
-        log.add(name)
+        log.add("train", name)
     log.check()
     log.write(tmp_path / "skipped.csv")
     with (tmp_path / "skipped.csv").open(encoding="utf-8") as file:
         assert list(csv.reader(file)) == [
-            ["name", "reason"],
-            ["b.jpg", "unreadable"],
-            ["a,b.jpg", "unreadable"],
+            ["split", "name", "reason"],
+            ["train", "b.jpg", "unreadable"],
+            ["train", "a,b.jpg", "unreadable"],
         ]
-    log.add("c.jpg")
+    log.add("train", "c.jpg")
     with pytest.raises(UserError, match="3 of 4 images"):
         log.check()

@@ -14,7 +14,7 @@ import keras_resnet
 from keras_resnet.architectures import get_architecture
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.export import export_model, exporting
-from keras_resnet.export.card import build_card, readme, write_card
+from keras_resnet.export.card import build_card, readme
 from keras_resnet.saving import ModelInfo, save_model
 
 
@@ -49,19 +49,22 @@ def test_a_vgg_has_no_heat_maps(tmp_path):
     assert names == ["serving_default", "classify_bytes", "features"]
 
 
-def test_two_exports_may_write_theirs_at_once(card, tmp_path, monkeypatch):
-    replace = Path.replace
-
-    def replace_late(path, target):
-        monkeypatch.setattr(Path, "replace", replace)
-        with monkeypatch.context() as other:
-            other.setattr("os.getpid", lambda: 1)
-            write_card(card, tmp_path)
-        return replace(path, target)
-
-    monkeypatch.setattr(Path, "replace", replace_late)
-    write_card(card, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "keras_resnet.json"]
+def test_it_names_its_version_its_errors_and_the_images_of_the_comparison(card):
+    assert (card["export"]["version"], card["export"]["compared_on"]) == (1, "16 crops of two photos")
+    text = readme(card)
+    for row in (
+        "version | 1",
+        "val error | 12.50 %",
+        "Keras model | on 16 crops of two photos: same top-1 class",
+    ):
+        assert f"{row}" in text
+    assert 'tf.saved_model.load("1")' in text
+    results = {"split": "val", "top1_error": 1 / 3, "views": "single"}
+    text = readme({**card, "model": {**card["model"], "results": results}})
+    assert "| top-1 error | 0.33 % (val split, single view) |" in text
+    text = readme({**card, "model": {**card["model"], "results": {**results, "images": 3000}}})
+    assert "| top-1 error | 0.33 % (val split, 3,000 images, single view) |" in text
+    assert "| errors | not recorded |" in readme({**card, "model": {**card["model"], "results": {}}})
 
 
 def test_a_readme_of_somebody_else_stays(keras_file, tmp_path):
@@ -70,6 +73,33 @@ def test_a_readme_of_somebody_else_stays(keras_file, tmp_path):
         export_model(keras_file, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
     assert (tmp_path / "README.md").read_text() == "my project"
+
+
+@pytest.mark.parametrize(
+    ("options", "different"),
+    [
+        ({"name": "resnet32"}, "architecture"),
+        ({"classes": 4}, "labels"),
+        ({"size": 40}, "image size, resize"),
+    ],
+)
+def test_another_model_does_not_become_the_next_version(card, keras_file, tmp_path, options, different):
+    folder = keras_file.parent / "export"
+    before = sorted(folder.rglob("*"))
+    other = saved_network(tmp_path / "other.keras", **options)
+    message = (
+        rf"export has exports of another model \(resnet20; different: {different}\): choose another --out"
+    )
+    with pytest.raises(UserError, match=message):
+        export_model(other, folder)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_what_is_no_card_is_not_replaced(keras_file, tmp_path):
+    (tmp_path / "keras_resnet.json").mkdir()
+    with pytest.raises(UserError, match=r"keras_resnet\.json is no model card: choose another --output"):
+        export_model(keras_file, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["keras_resnet.json"]
 
 
 def test_the_version_is_the_packages_own_installed_or_not(keras_file, monkeypatch):

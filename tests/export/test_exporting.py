@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from saved_networks import picture, random_model, saved_network, tiny
 
 from keras_resnet.architectures import get_architecture
+from keras_resnet.cli import main
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.export import export_model, exporting
+from keras_resnet.export import export_model, exporting, parity
 from keras_resnet.export.card import checksum
 from keras_resnet.export.graph import Forward
+from keras_resnet.export.images import _some
 from keras_resnet.saving import ModelInfo, SavedModel, save_model
 
 
@@ -66,16 +70,17 @@ def test_the_cards_program_runs_as_it_stands(result, monkeypatch, tmp_path, caps
     program = re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1)
     (tmp_path / "photo.jpg").write_bytes(picture("JPEG"))
     monkeypatch.chdir(tmp_path)
-    exec(program.replace('"VERSION"', repr(result.path)), {})
+    exec(program.replace('load("1")', f"load({result.path!r})"), {})
     assert re.search(r"(cat|dog|émeu)'?,? .*0\.\d+|b'", capsys.readouterr().out)
 
 
-def test_the_checksum_is_that_of_the_network_files(result, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(result.path, copy, ignore=shutil.ignore_patterns("assets.extra"))
-    assert checksum(copy) == result.sha256
-    (copy / "saved_model.pb").write_bytes(b"other")
-    assert checksum(copy) != result.sha256
+def test_anybody_can_check_the_sums(result):
+    run = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=result.path, capture_output=True, text=True)
+    assert run.returncode == 0
+    files = [path for path in Path(result.path).rglob("*") if path.is_file()]
+    own = {"SHA256SUMS", "keras_resnet.json", "README.md"}  # the card names the sums, which cannot name it
+    assert len(run.stdout.splitlines()) == len([path for path in files if path.name not in own]) >= 2
+    assert checksum(Path(result.path) / "SHA256SUMS") == result.sha256
 
 
 def test_a_failed_check_leaves_nothing_and_says_so(keras_file, tmp_path, monkeypatch):
@@ -89,6 +94,28 @@ def test_a_failed_check_leaves_nothing_and_says_so(keras_file, tmp_path, monkeyp
     with pytest.raises(UserError, match="not the same network, nothing was written"):
         export_model(str(keras_file), str(tmp_path / "export"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_the_numbers_and_exits_1_where_they_are_too_large(keras_file, tmp_path, monkeypatch):
+    command = ["export", str(keras_file), "--output", str(tmp_path / "export")]
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        done = CliRunner().invoke(main, command)
+        monkeypatch.setitem(parity.TOLERANCES, "float32", 1e-12)
+        failed = CliRunner().invoke(main, command)
+        with pytest.raises(SystemExit, match="143"):  # with which the half-written version goes
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.exit_code == 0
+    assert re.search(
+        r"same top class on 100\.0 % of 16 crops of two photos, .*\(allowed 0\.001\)", done.stdout
+    )
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert re.fullmatch(
+        r"Error: the export is not the same network, nothing was written; .*\n", failed.stderr
+    )
+    assert [path.name for path in (tmp_path / "export").glob("[0-9.]*")] == ["1"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -114,6 +141,16 @@ def test_a_full_disk_is_named_and_nothing_is_left(keras_file, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_card_that_cannot_be_replaced_comes_too_late_for_an_error(keras_file, tmp_path, capsys):
+    export_model(keras_file, tmp_path)
+    (tmp_path / "README.md").unlink()
+    (tmp_path / "README.md").mkdir()
+    assert export_model(keras_file, tmp_path).path == str(tmp_path / "2")
+    assert "2 is written, README.md beside it is not: Is a directory" in capsys.readouterr().err
+    assert json.loads((tmp_path / "keras_resnet.json").read_text())["export"]["version"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "README.md", "keras_resnet.json"]
+
+
 def test_given_images_are_compared(keras_file, tmp_path):
     files = []
     for seed in range(3):
@@ -128,13 +165,13 @@ def test_of_many_images_always_the_same_are_compared(keras_file, tmp_path, monke
     for number, label in enumerate(["cat", "dog", "cat"]):
         (tmp_path / label).mkdir(exist_ok=True)
         (tmp_path / label / f"{number}.png").write_bytes(picture("PNG", number))
-    monkeypatch.setattr(exporting, "MOST_IMAGES", 2)
+    monkeypatch.setattr("keras_resnet.export.images.MOST_IMAGES", 2)
     result = export_model(keras_file, tmp_path / "export", images=str(tmp_path))
     assert (result.images, result.max_difference < 1e-6) == (2, True)
     assert result.model_error in (0, 50, 100)  # the labels are those of the two
     files = [str(number) for number in range(9)]
-    assert exporting._some(files) == exporting._some(files) == sorted(exporting._some(files))
-    assert len(exporting._some(files)) == 2
+    assert _some(files) == _some(files) == sorted(_some(files))
+    assert len(_some(files)) == 2
 
 
 def test_mixed_precision_models_are_compared_in_float32():
@@ -190,6 +227,13 @@ def test_unknown_formats_and_precisions_name_those_there_are(keras_file):
 def test_a_missing_model_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no model at .*nowhere"):
         export_model(str(tmp_path / "nowhere"))
+
+
+def test_an_export_is_no_model_to_export(result, tmp_path):
+    folder = Path(result.path)
+    for path in (folder, folder.parent, tmp_path / "pets.onnx", tmp_path / "pets-int8.tflite"):
+        with pytest.raises(UserError, match="is an export already: export the run or "):
+            export_model(path)
 
 
 def test_as_many_label_names_as_classes():

@@ -162,7 +162,7 @@ def test_a_new_version_appears_whole_and_is_one_more_than_the_highest(tmp_path):
     with new_version(tmp_path) as (temporary, publish):
         (temporary / "file").write_text("whole")
         assert versions(tmp_path) == [7]
-        assert publish() == tmp_path / "8"
+        assert publish(lambda target: None) == tmp_path / "8"
     assert (tmp_path / "8" / "file").read_text() == "whole"
     assert (tmp_path / "8").stat().st_mode & 0o777 == 0o755
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["7", "8"]
@@ -172,10 +172,12 @@ def test_two_exports_at_once_get_a_version_each(tmp_path, monkeypatch):
     with new_version(tmp_path) as (first, publish_first), new_version(tmp_path) as (second, publish_second):
         (first / "file").write_text("first")
         (second / "file").write_text("second")
-        assert publish_first() == tmp_path / "1"
+        seen = []
+        assert publish_first(seen.append) == tmp_path / "1"
         answers = iter([[], [1]])  # the second export looked before the first was there
         monkeypatch.setattr("keras_resnet.export.saved_model.versions", lambda output: next(answers))
-        assert publish_second() == tmp_path / "2"
+        assert publish_second(seen.append) == tmp_path / "2"
+        assert [target.name for target in seen] == ["1", "1", "2"]  # a card for every number that was tried
     assert [(tmp_path / version / "file").read_text() for version in "12"] == ["first", "second"]
 
 

@@ -9,7 +9,7 @@ from run_folders import write_run, write_test
 
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UserError
-from keras_resnet.paper import degradation, results
+from keras_resnet.paper import answers, degradation, results
 from keras_resnet.paper.experiments import get_experiment
 from keras_resnet.paper.folders import find_runs, read_run
 from keras_resnet.paper.measured import ensemble, mean_std, rows
@@ -37,6 +37,8 @@ def test_folders_of_runs_are_searched(tmp_path):
     for name in ("x/a", "x/b", "y"):
         write_run(tmp_path / name)
     assert [run.path.name for run in find_runs([tmp_path / "x", tmp_path / "y"])] == ["a", "b", "y"]
+    again = find_runs([tmp_path / "x" / "a", tmp_path / "x", tmp_path / "y" / ".." / "y"])
+    assert [run.path.name for run in again] == ["a", "b", "y"]
     (tmp_path / "empty").mkdir()
     for missing in ("empty", "nowhere"):
         with pytest.raises(UserError, match="no run folder at or below"):
@@ -150,6 +152,17 @@ def test_responses_of_several_seeds_are_told_apart(tmp_path):
             write_run(run.folder, "plain20", seed=run.net.seed, responses=True)
     table = results.tables(plan)[1]
     assert [row[0] for row in table.rows] == ["plain-20", "plain-20 (seed 1)"]
+
+
+def test_figure7_is_measured_by_responses(tmp_path):
+    """The runs of figure 6, tested, are no measurement of figure 7."""
+    plan = make_plan(
+        get_experiment("figure7"), open_dataset("digits"), Conditions("digits"), workdir=tmp_path
+    )
+    for run in plan.runs:
+        write_run(run.folder, run.net.network, responses=run.net.network == "plain20")
+    assert [run.status for run in plan.runs] == ["measured", *["begun"] * 4]
+    assert answers.measure(plan, show=True).data["complete"] is False
 
 
 @pytest.fixture

@@ -17,17 +17,25 @@ def test_the_list_counts_what_is_measured(tmp_path):
         get_experiment("figure6"), open_dataset("digits"), quick_conditions(), workdir=tmp_path, quick=True
     )
     for run in plan.runs[:3]:
-        write_run(run.folder, run.net.network)
+        write_run(run.folder, run.net.network, responses=run.net.network == "resnet20")
     found = {entry.experiment.name: entry for entry in overview(tmp_path)}
     assert [(m.dataset, m.conditions, m.runs, m.of) for m in found["figure6"].measured] == [
         ("digits", "quick", 3, 4)
     ]
     assert [(m.runs, m.of) for m in found["figure1"].measured] == [(2, 2)]
+    assert [(m.runs, m.of) for m in found["figure7"].measured] == [(1, 4)]
     assert found["table2"].measured == ()
     assert found["table3"].cifar_command == "keras-resnet paper table3 --dataset cifar10 --budget 2h"
     assert found["table2"].cifar_command is None
     assert found["table2"].to_json()["gpu_hours"] > 10
     assert found["table6"].to_json()["needs"] == "CIFAR-10"
+
+
+def test_tested_runs_without_responses_have_a_command_for_figure7(tmp_path):
+    write_run(tmp_path / "digits" / "quick" / "plain20-seed0", "plain20")
+    found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}
+    assert [(m.runs, m.of) for m in found["figure7"]] == [(0, 4)]
+    assert found["table6"] == ()
 
 
 def test_the_list_names_the_command_for_the_rest(tmp_path):
@@ -48,6 +56,18 @@ def test_the_list_names_the_command_for_the_rest(tmp_path):
         rest("keras-resnet paper figure6 --workdir l'été")
         == "keras-resnet paper figure1 --workdir 'l'\"'\"'été'"
     )
+
+
+def test_the_command_for_a_table_of_imagenet_names_its_data(tmp_path):
+    """Without, `paper table5` only shows what is printed."""
+    folder = write_run(tmp_path / "digits" / "default" / "resnet20-A-seed0")
+    command = "keras-resnet paper figure7 --recipe digits"
+    (folder / "run.json").write_text(
+        json.dumps(json.loads((folder / "run.json").read_text()) | {"command": command})
+    )
+    found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}
+    assert found["table5"][0].rest == "keras-resnet paper table5 --recipe digits --dataset digits"
+    assert found["table6"][0].rest == "keras-resnet paper table6 --recipe digits"
 
 
 def test_seeds_are_counted(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ def test_the_list_names_every_table_and_figure_with_its_command(tmp_path):
     assert all(entry["command"].startswith(f"keras-resnet paper {entry['name']}") for entry in entries)
     text = call("paper", "--workdir", tmp_path).stdout
     assert "needs ImageNet and about 51 hours of one A100 (estimate)" in text
+    assert "needs CIFAR-10 and about 304 hours of two CPU cores (estimate)" in text  # Table 6
 
 
 def test_listing_does_not_import_tensorflow(tmp_path):
@@ -51,14 +53,31 @@ def test_table1_and_figure3_are_drawn(tmp_path):
 
 
 def test_tables_of_imagenet_are_shown_as_printed(tmp_path):
-    result = call("paper", "table3", "--dataset", "digits", "--show", "--workdir", tmp_path)
-    assert "ResNet-20 C" in result.stdout
+    result = call(
+        "paper", "table3", "--workdir", tmp_path
+    )  # trains nothing, though CIFAR-10 has its question
+    for row in ("ResNet-34 C", r"24\.19", "VGG-16", r"28\.07", "GoogLeNet"):
+        assert re.search(row, result.stdout)
+    assert "its question on small pictures: --dataset cifar10" in result.stderr
+    assert list(tmp_path.iterdir()) == []
     result = call("paper", "table2", "--workdir", tmp_path)
     assert "28.54" in result.stdout
     assert "about 51 hours of one A100" in result.stderr
     rows = json.loads(call("paper", "figure4", "--workdir", tmp_path, "--json").stdout)["rows"]
     assert [row["paper"]["top1"] for row in rows] == [27.94, 28.54, 27.88, 25.03]
     assert all(row["top1_errors"] == [] for row in rows)
+
+
+def test_the_printed_table_stands_beside_its_question_on_small_pictures(tmp_path):
+    shown = call("paper", "table3", "--dataset", "digits", "--show", "--workdir", tmp_path).stdout
+    assert "ResNet-20 C" in shown
+    printed = shown[shown.index("in the paper also, ImageNet") :]
+    for method, error in (("VGG-16", "28.07"), ("ResNet-34 C", "24.19"), ("ResNet-152", "21.43")):
+        assert re.search(rf"{method}.* {error}", printed)
+    shown = call("paper", "table6", "--show", "--workdir", tmp_path).stdout
+    printed = shown[shown.index("in the paper also, CIFAR-10") :]
+    assert "Maxout" in printed
+    assert "ResNet-56" not in printed
 
 
 def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
@@ -84,6 +103,9 @@ def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
         (("table6", "--networks", "resnet18"), "has no resnet18"),
         (("figure3", "--networks", "resnet21"), "unknown network"),
         (("table6", "--dataset", "no-such-data"), "no-such-data"),
+        (("figure6", "--recipe", "nope", "--show"), "unknown recipe 'nope'"),
+        (("figure6", "--epochs", "-1", "--show"), "greater than 0"),
+        (("figure6", "--epochs", "1", "--steps", "5"), "--epochs or --steps, not both"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, words, tmp_path, capfd):

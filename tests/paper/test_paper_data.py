@@ -6,7 +6,7 @@ import pytest
 
 from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.errors import UsageError
-from keras_resnet.paper.estimates import imagenet_hours
+from keras_resnet.paper.estimates import cifar_hours, imagenet_hours
 from keras_resnet.paper.experiments import EXPERIMENTS, Net, get_experiment
 from keras_resnet.paper.numbers import PRINTED, REPRODUCTIONS, printed, printed_for, reproductions
 
@@ -103,3 +103,9 @@ def test_gpu_hours_follow_from_the_published_throughput():
     # 600,000 steps of 256 images at 2,375 images/s
     assert imagenet_hours([Net("resnet50", "B")]) == pytest.approx(153.6e6 / 2375 / 3600)
     assert imagenet_hours([Net("resnet50", "B")] * 2) == pytest.approx(2 * 153.6e6 / 2375 / 3600)
+
+
+def test_cpu_hours_follow_from_the_measured_throughput():
+    # 64,000 steps of 128 images at 816 images/s; ResNet-110 has 6.24 times ResNet-20's multiply-adds
+    assert cifar_hours([Net("resnet20", "A")]) == pytest.approx(8.192e6 / 816 / 3600)
+    assert cifar_hours([Net("resnet110", "A")]) == pytest.approx(17.39, abs=0.01)

@@ -7,8 +7,10 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from run_folders import write_run
 
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
@@ -26,13 +28,13 @@ def plan(tmp_path):
     )
 
 
-def test_smallest_first_and_further_seeds_last(tmp_path):
+def test_the_smallest_network_first_from_all_its_seeds(tmp_path):
     made = make_plan(
         get_experiment("table6"), open_dataset("digits"), Conditions("digits"), workdir=tmp_path, seeds=2
     )
-    depths = [(run.net.seed, run.net.architecture.depth) for run in made.runs]
-    assert depths == sorted(depths)
-    assert len(depths) == 12
+    assert [(run.net.architecture.depth, run.net.seed) for run in made.runs] == [
+        (depth, seed) for depth in (20, 32, 44, 56, 110, 1202) for seed in (0, 1)
+    ]
 
 
 def test_all_networks_train_under_the_same_conditions(plan):
@@ -100,6 +102,19 @@ def test_data_sets_of_tfds_with_the_same_configs_do_not_share_folders(tmp_path):
     assert folder("imagenette/320px-v2") != folder("imagewoof/320px-v2")
 
 
+def test_runs_on_another_folder_of_the_same_name_are_not_taken_for_these(tmp_path, monkeypatch):
+    def plan(root):
+        data = replace(open_dataset("digits"), name=str(root), kind="folder", root=str(root))
+        return make_plan(get_experiment("figure1"), data, Conditions(str(root)), workdir=tmp_path / "runs")
+
+    [run, _] = plan(tmp_path / "a" / "photos").runs
+    write_run(run.folder, run.net.network, dataset=str(tmp_path / "a" / "photos"))
+    monkeypatch.chdir(tmp_path)
+    assert plan(Path("a/photos")).runs[0].status == "measured"
+    with pytest.raises(UsageError, match=r"are on .*a/photos, not on .*b/photos: name another --workdir$"):
+        plan(tmp_path / "b" / "photos")
+
+
 # What stands in for a training: it notes that it began, waits, and writes the result.
 _STAND_IN = """
 import json, pathlib, signal, sys, time
@@ -158,6 +173,12 @@ def test_a_spent_budget_starts_nothing(plan, monkeypatch):
 def test_the_error_of_a_training_is_told_in_one_line(plan, monkeypatch):
     stand_in(monkeypatch, code=1)
     with pytest.raises(UserError, match=r"^plain-20: the disk is full$"):
+        run_plan(plan)
+
+
+def test_wrong_usage_in_a_training_is_wrong_usage(plan, monkeypatch):
+    stand_in(monkeypatch, code=2)
+    with pytest.raises(UsageError, match=r"^plain-20: the disk is full$"):
         run_plan(plan)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from saved_networks import random_model, tiny
 
 from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_EPSILON
-from keras_resnet.paper import figures
+from keras_resnet.paper import answers, figures
 from keras_resnet.paper.responses import measure_responses, responses_of
 from keras_resnet.saving import ModelInfo, save_model
 from keras_resnet.weights.state import get_state, set_state
@@ -78,6 +79,18 @@ def test_only_responses_on_a_runs_own_data_are_kept_in_its_folder(run, tmp_path)
     assert not (run / "responses.json").exists()
     responses_of([str(run)])
     assert json.loads((run / "responses.json").read_text())["dataset"] == "digits"
+
+
+def test_without_matplotlib_responses_are_told_without_a_plot(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    found = answers.responses_of_models([str(run)], None, None, workdir=tmp_path)
+    assert len(found.data["responses"][0]["std"]) == 7
+    assert found.data["plot"] is None
+    assert "not drawn: plots need matplotlib" in found.notes[0]
+    (run / "responses.json").unlink()
+    with pytest.raises(UserError, match="plots need matplotlib"):  # asked for, and told before measuring
+        answers.responses_of_models([str(run)], None, None, workdir=tmp_path, output=tmp_path / "a.png")
+    assert not (run / "responses.json").exists()
 
 
 def test_networks_without_such_layers_are_refused(images):

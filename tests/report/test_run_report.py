@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -129,8 +130,28 @@ def test_runs_under_other_conditions_are_no_further_seeds(tmp_path):
     (folders[1] / "history.csv").write_text("\n".join(lines[:-1]) + "\n")
     text = checked(write_report(folders, tmp_path / "report.html", evaluate=False).read_text())
     assert "±" not in text.replace("6.61 ± 0.16", "")
-    assert "Recipe cifar-paper, 80 steps; measured on 100 test images" in text
-    assert "Recipe cifar-paper, 70 steps; measured on 100 test images" in text
+    where = "digits, recipe cifar-paper, learning rate"
+    assert f"{where} 0.1, 80 steps; measured on 100 test images" in text
+    assert f"{where} 0.01, 70 steps; measured on 100 test images" in text
+
+
+def test_runs_under_several_conditions_are_told_apart_everywhere(tmp_path):
+    """The same four networks on two data sets: two verdicts, and no row that could be of either."""
+    errors = {"plain20": 2.0, "plain56": 43.0, "resnet20": 1.0, "resnet56": 0.5}
+    runs = [
+        read_run(write_run(tmp_path / data / name, name, final_train=error, dataset=data, responses=True))
+        for data in ("digits", "photos")
+        for name, error in errors.items()
+    ]
+    summary, curves, _, responses, _, settings, _ = build_page(runs, "").sections
+    for section in (summary, curves, responses):
+        captions = [block.caption for block in section.blocks if getattr(block, "caption", "")]
+        assert [caption.split(",")[0] for caption in captions] == ["digits", "photos"]
+    verdicts = [block for block in summary.blocks if isinstance(block, Paragraph)]
+    assert all("plain-56 trains worse than plain-20" in verdict.text for verdict in verdicts)
+    assert len(verdicts) == 2
+    assert settings.blocks[1].header == ("run", "data set")
+    assert settings.blocks[1].rows[5] == ("photos/plain56", "photos")
 
 
 def test_runs_whose_data_are_gone_are_reported_as_they_are(tmp_path, capfd):
@@ -194,6 +215,14 @@ def pictures(root):
         for i in range(60):
             Image.new("L", (8, 8), 255 * label).save(folder / f"{i}.png")
     return str(root / "pictures")
+
+
+def test_a_missing_matplotlib_is_told_before_anything_is_tested(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    run = write_run(tmp_path / "a", tested=False)
+    with pytest.raises(UserError, match=r"keras-resnet\[plots\]"):
+        write_report([run], tmp_path / "report.html")
+    assert not list(run.glob("evaluation-*.json"))
 
 
 def test_no_run_folder_is_one_clear_error(tmp_path):

@@ -81,6 +81,13 @@ def running(served):
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def of_keras(export):
+    running = Running(make_app(load_served(export.parent / "m.keras", "pets")))
+    yield running
+    running.stop()
+
+
 def test_status(running):
     expected = {
         "model_version_status": [
@@ -146,13 +153,30 @@ def test_refusals_are_json_with_the_reason(running, method, path, body, code, me
     assert message in data["error"]
 
 
-@pytest.mark.parametrize("contents", [b"hello", b"", FILE[:100], bomb()])
-def test_bad_files_are_refused_and_the_next_one_is_answered(running, contents):
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (b"hello", "no image"),
+        (b"", "no image"),
+        (FILE[:100], "Invalid JPEG data, size 100"),
+        (picture("PNG")[:60], "Invalid PNG data, size 60"),
+        (picture("BMP")[:28] + b"\1" + picture("BMP")[29:], "BMP of an unsupported kind"),
+        (bomb(), "more than 67108864 pixels: height and width [60000 60000]"),
+    ],
+    ids=["text", "empty", "cut JPEG", "cut PNG", "1-bit BMP", "bomb"],
+)
+@pytest.mark.parametrize("form", ["export", "keras"])
+def test_bad_files_are_refused_with_the_reason_and_the_next_one_is_answered(
+    running, of_keras, form, contents, reason
+):
+    server = running if form == "export" else of_keras
     bad = {"b64": base64.b64encode(contents).decode()}
     body = {"signature_name": "classify_bytes", "instances": [B64, bad]}
-    assert running.ask("POST", "/v1/models/pets:predict", body)[0] == 400
+    status, data = server.ask("POST", "/v1/models/pets:predict", body)
+    assert (status, data["error"].startswith("example 1: ")) == (400, True)
+    assert reason in data["error"] and "\n" not in data["error"] and "{" not in data["error"]
     body["instances"] = [B64]
-    assert running.ask("POST", "/v1/models/pets:predict", body)[0] == 200
+    assert server.ask("POST", "/v1/models/pets:predict", body)[0] == 200
 
 
 def test_a_body_without_a_length_is_limited_too(running):

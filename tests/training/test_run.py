@@ -16,10 +16,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import keras_resnet
 from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.cli import main
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
@@ -193,12 +195,56 @@ def test_mixed_precision_is_for_the_run_only(tmp_path):
 
 def test_skipped_images_are_remembered_over_a_resume(tmp_path):
     log = SkipLog()
-    log.add("a,b.jpg", "truncated")
+    log.add("train", "a,b.jpg", "truncated")
     log.write(tmp_path / "skipped.csv")
     later = SkipLog()
     later.read(tmp_path / "skipped.csv")
     later.read(tmp_path / "nothing.csv")
     assert later.names == ("a,b.jpg",)
+
+
+def test_a_run_over_unreadable_images_names_them(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 6)):
+        for name in ("one", "two"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 255, (20, 24, 3), "uint8")
+                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{index:02d}.png")
+    broken = {
+        tmp_path / "data" / "train" / "one" / "03.png": "not a JPEG, PNG, BMP or GIF image",
+        tmp_path / "data" / "train" / "two" / "11.png": "Invalid PNG data",
+        tmp_path / "data" / "val" / "two" / "05.png": "not a JPEG, PNG, BMP or GIF image",
+    }
+    for path, reason in broken.items():
+        path.write_bytes(b"<html>" if reason.startswith("not") else path.read_bytes()[:200])
+    workdir, runner = tmp_path / "run", CliRunner()
+    arguments = ["train", "--depth", "20", "--image-size", "16", "--dataset", str(tmp_path / "data")]
+    arguments += ["--batch-size", "8", "--epochs", "1", "--workdir", str(workdir), "--recipe", "cifar-paper"]
+    refused = runner.invoke(main, arguments)
+    assert refused.exit_code == 1 and refused.output.splitlines()[-1].startswith("Error: 2 of 24 images of")
+    assert "--skip-limit" in refused.output
+    done = runner.invoke(main, [*arguments, "--skip-limit", "0.1"])
+    assert done.exit_code == 0, done.output
+    told = f", 3 unreadable images ({workdir / 'skipped.csv'})"
+    epoch, last = (line for line in done.output.splitlines() if told in line)
+    assert epoch.startswith("epoch 1 of 1") and "; model: " in last
+    with (workdir / "skipped.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {Path(row["name"]) for row in rows} == set(broken)
+    assert {row["split"] for row in rows} == {"train", "val"}
+    for row in rows:
+        assert row["reason"].startswith(broken[Path(row["name"])])
+    assert json.loads((workdir / "run.json").read_text())["results"]["skipped"] == 3
+    tested = runner.invoke(main, ["evaluate", str(workdir), "--skip-limit", "0.1"])
+    assert "11 images of" in tested.output and f"  unreadable: {list(broken)[-1]}" in tested.output
+
+
+def test_a_checkpoint_comes_with_the_list_of_unreadable_images(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(SkipLog, "write", lambda log, path: written.append(path))
+    train(settings(overrides=ONE_STEP), DIGITS, tmp_path, quiet=True)
+    assert written == [tmp_path / "skipped.csv"] * 2  # with the epoch's checkpoint, and at the end
 
 
 def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path):

@@ -12,6 +12,7 @@ from keras_resnet.errors import UserError
 from keras_resnet.weights import import_weights, load_into
 from keras_resnet.weights.files import read_weights
 from keras_resnet.weights.keras_applications import from_keras_applications
+from keras_resnet.weights.keras_files import read_h5
 
 from .networks import assert_equal_logits, pixels, random_array
 
@@ -166,6 +167,27 @@ def test_weights_that_lie_in_other_files_are_not_read(kind, tmp_path):
     message = "has fewer numbers than it claims" if kind == "claim" else "lies in another file"
     with pytest.raises(UserError, match=rf"model\.h5: layers/a {message}"):
         read_weights(path)
+
+
+def test_an_array_of_many_names_is_in_memory_once(tmp_path):
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file["array"] = np.ones((3, 3), "f4")
+        for index in range(3):
+            variables = file.create_group(f"layers/{index}/vars")
+            variables.attrs["name"] = f"layer{index}"
+            variables["0"] = file["array"] if index < 2 else h5py.SoftLink("/array")
+    first, second, third = read_h5(tmp_path / "model.h5").values()
+    assert np.shares_memory(first, second) and np.shares_memory(first, third)
+
+
+def test_texts_are_no_weights(tmp_path):
+    """(Each of a million texts could be the same megabyte.)"""
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        variables = file.create_group("layers/a/vars")
+        variables.attrs["name"] = "a"
+        variables["0"] = ["a", "b"]
+    with pytest.raises(UserError, match=r"model\.h5: /layers/a/vars/0 holds no numbers"):
+        read_h5(tmp_path / "model.h5")
 
 
 def test_a_keras_file_as_weights(tmp_path):

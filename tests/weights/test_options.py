@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from saved_networks import random_model, tiny
 
 from keras_resnet import weights
@@ -16,6 +17,7 @@ from keras_resnet.weights.safetensors_files import read_metadata
 from keras_resnet.weights.state import get_state
 from keras_resnet.weights.torch_names import to_torch
 
+from .networks import random_state
 from .torch_pickles import write_checkpoint
 
 LABELS = ("a", "b", "c")
@@ -136,3 +138,14 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(mean_image_f
     with pytest.raises(UserError, match=r"cannot write .*m\.safetensors: No space left on device"):
         export_weights(mean_image_file, output=tmp_path / "m.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.keras", "taken.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [("abc", "1,1,1"), ("1,2", "1,1,1"), ("1,2,nan", "1,1,1"), ("1,2,3", "1,0,1")]
+)
+def test_notes_that_are_no_numbers_are_named(tmp_path, mean, std):
+    architecture = get_architecture("resnet20")
+    tensors = to_torch(random_state(architecture, 10), architecture)
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"mean": mean, "std": std})
+    with pytest.raises(UserError, match=r"x\.safetensors: its note of the (mean|std) is no three numbers"):
+        import_weights(tmp_path / "x.safetensors", "resnet20", output=tmp_path / "m.keras")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from keras_resnet.errors import UserError
+from keras_resnet.weights import pickles
 from keras_resnet.weights.safetensors_files import read_metadata
 from keras_resnet.weights.torch_files import _Buffer, _state_dict, _Tensor, read_tensors
 
@@ -119,6 +121,53 @@ def test_a_few_bytes_cannot_claim_gigabytes(tmp_path):
         read_tensors(tmp_path / "bomb.pth")
 
 
+def _doubled(levels: int) -> bytes:
+    """A tuple of a tuple twice, of a tuple twice, …: 2^levels to whoever prints or hashes it."""
+    return b")" + b"".join(b"\x94h" + bytes([level]) + b"\x86" for level in range(levels))
+
+
+def _list_to_copy(items: int, copies: int) -> bytes:
+    """One list, handed to torch.Size again and again."""
+    shared = b"](" + b"K\x01" * items + b"eq\x00" + b"ctorch\nSize\nq\x01"
+    return shared + b"h\x01h\x00\x85R" * copies
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"}" + _doubled(200) + b"K\x01s.", "a dictionary with a tuple for a key"),
+        (b"ccollections\nOrderedDict\n]" + _doubled(200) + b"K\x01\x86a\x85R.", "a dictionary with a tuple"),
+        (b"(X\x07\0\0\0storagectorch\nFloatStorage\n" + _doubled(200) + b"NK\x01tQ.", "not a tensor"),
+        (_doubled(200) + b"K\x01\x93.", "by what is no name"),
+        (b"}\x8a\x09" + bytes(8) + b"\x01K\x01s.", "a dictionary with a int"),
+        (b"N" * 2000 + b".", "more than 1,000 steps"),
+        (_list_to_copy(100, 20) + b".", "more than 1,000 steps"),
+        (b"cos." + b"x" * 10_000 + b"\nsystem\n.", r"wants to run os\.x{300}"),
+        (b")r\x80\xf0\xfa\x02.", "it holds a tuple, not a state dict"),  # memo number 50,000,000
+    ],
+)
+def test_a_hundred_bytes_take_neither_hours_nor_gigabytes(tmp_path, monkeypatch, content, reason):
+    monkeypatch.setattr(pickles, "MAX_STEPS", 1000)
+    write_zip(tmp_path / "x.pth", b"\x80\x04" + content, {})
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=reason) as caught:
+            read_tensors(tmp_path / "x.pth")
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 1000
+
+
+def test_members_larger_than_the_file_are_refused(tmp_path, tensors):
+    content = bytearray(write_checkpoint(tmp_path / "x.pth", tensors).read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = len(content).to_bytes(4, "little")
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(UserError, match="its members overlap"):
+        read_tensors(tmp_path / "x.pth")
+
+
 def test_one_storage_cannot_be_copied_a_thousand_times():
     def view(buffer):
         return _Tensor(buffer, 0, (8,), (1,))
@@ -145,6 +194,11 @@ def test_safetensors_may_not_overlap_and_their_types_are_named(tmp_path):
         read_tensors(write({"a": entry, "b": entry}))
     with pytest.raises(UserError, match="a is of type F8_E4M3, which is not read here"):
         read_tensors(write({"a": {**entry, "dtype": "F8_E4M3"}}))
+    with pytest.raises(UserError, match="a has the shape \\[-1\\]"):
+        read_tensors(write({"a": {**entry, "shape": [-1]}}))
+    for notes in ([1], None):
+        with pytest.raises(UserError, match="its notes are no table"):
+            read_tensors(write({"__metadata__": notes, "a": entry}))
 
 
 def test_damaged_and_foreign_files_are_explained(tmp_path, tensors):
