@@ -187,9 +187,9 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
     )
     names = result.scores.skipped
     for name in names[:NAMES_SHOWN]:
-        click.echo(f"  unreadable: {name}")
+        echo(f"  unreadable: {name}")
     if len(names) > NAMES_SHOWN:
-        click.echo(f"  and {len(names) - NAMES_SHOWN} more: --json names all of them")
+        echo(f"  and {len(names) - NAMES_SHOWN} more: --json names all of them")
 
 
 @command()
