@@ -2,8 +2,8 @@
 
 keras.applications publishes the authors' Caffe weights of ResNet-50/101/152 and VGG-16/19 with MD5 sums.
 timm publishes torchvision's (`tv_in1k`) on Hugging Face. No checksum of those is written down in a package
-that could be cited here; so the SHA-256 that the hub announces with a file is checked when it is fetched, and
-the names and shapes of all tensors whenever it is loaded.
+that could be cited here; so the SHA-256 that the hub announces with a file is checked when it is fetched, is
+kept beside the file and checked again at every use; so are the names and shapes of all tensors.
 """
 
 from __future__ import annotations
@@ -68,9 +68,11 @@ class OfficialWeights:
                 it is and where to put it by hand.
         """
         file = self.cached
+        noted = file.with_name(f"{file.name}.sha256")  # what was announced when the file was fetched
         if file.is_file():
-            if self.checksum is not None and not _is(file, self.checksum):
-                kind, wanted = self.checksum
+            known = self.checksum or (("sha256", noted.read_text().strip()) if noted.is_file() else None)
+            if known is not None and not _is(file, known):
+                kind, wanted = known
                 raise UserError(
                     f"{file} is not what {self.url} should be ({kind} {wanted}): delete it and try again, or "
                     "put the right file there"
@@ -92,6 +94,8 @@ class OfficialWeights:
             try:
                 if not _is(fetched, checksum):
                     raise ValueError(f"what came is not what its publisher says, {' '.join(checksum)}")
+                if self.checksum is None:
+                    noted.write_text(checksum[1])
                 fetched.replace(file)
             finally:
                 fetched.unlink(missing_ok=True)

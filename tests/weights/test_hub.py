@@ -82,7 +82,11 @@ def test_a_file_is_fetched_once(server, keras_home, capsys):
 def test_the_checksum_that_the_server_announces(server, keras_home):
     handler, address = server
     assert weights(f"{address}/hub/file").path().read_bytes() == CONTENT
-    (keras_home / "models" / "some.weights").unlink()
+    (keras_home / "models" / "some.weights").write_bytes(b"changed since")
+    with pytest.raises(UserError, match=rf"some\.weights is not what .* \(sha256 {SHA256}\): delete it"):
+        weights(f"{address}/hub/file").path()
+    for file in (keras_home / "models").iterdir():
+        file.unlink()
     handler.announced = "0" * 64
     with pytest.raises(UserError, match=r"not what its publisher says, sha256 000.*; fetch .*some\.weights$"):
         weights(f"{address}/hub/file").path()
