@@ -12,7 +12,6 @@ from keras_resnet.builders import build_model
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation import explain
 from keras_resnet.export import export_model
-from keras_resnet.saving import ModelInfo, save_model
 from keras_resnet.serving.endpoints import load_served
 
 FILES = np.array([picture("PNG", 1), picture("JPEG", 2)], object)
@@ -84,7 +83,8 @@ def test_the_model_behind_heat_maps_is_built_once(home, monkeypatch):
 def test_a_network_without_classifier_is_named(tmp_path):
     architecture = tiny("resnet20", blocks=1)
     model = build_model(architecture, include_top=False, pooling="avg")
-    path = save_model(model, ModelInfo(architecture, ("a", "b"), 32, 32), tmp_path / "m.keras")
+    path = tmp_path / "m.keras"
+    model.save(path)
     with pytest.raises(UserError, match=r"m\.keras has no classifier: it ends in"):
         load_served(path)
 
