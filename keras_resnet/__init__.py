@@ -89,7 +89,7 @@ PUBLIC = {
     "evaluation.report": ("write_report",),
     "export": ("ExportResult", "export_model"),
     "recipes": ("RECIPES", "Recipe", "get_recipe"),
-    "saving": ("ModelInfo", "load_model", "save_model"),
+    "saving": ("LoadedModel", "ModelInfo", "load_model", "save_model"),
     "serving": ("predict",),
     "training.devices": ("make_strategy",),
     "training.run": ("RunResult", "train"),

@@ -20,6 +20,11 @@ class UsageError(UserError, ValueError):
     exit_code = 2
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of others says, in one line: its first one, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @contextmanager
 def unwrapped() -> Iterator[None]:
     """Give a `UserError` of Python code in a graph as itself: TensorFlow puts it into a text about nodes."""

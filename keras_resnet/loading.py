@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, first_line
 from keras_resnet.saving import load_model
 
 SAVED_MODEL = "saved_model.pb"  # what makes a folder an exported SavedModel
@@ -54,7 +54,7 @@ def _load_saved_model(folder: Path) -> keras.Model:
     try:
         layer = keras.layers.TFSMLayer(str(folder), call_endpoint=ENDPOINT, name=ENDPOINT)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"cannot read {folder} as a SavedModel: {reason}") from error
     layer.trainable = False
     _, arguments = layer.call_endpoint_fn.structured_input_signature

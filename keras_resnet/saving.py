@@ -18,7 +18,7 @@ import keras
 
 from keras_resnet import layers as layers  # registers our layers with Keras' deserialiser
 from keras_resnet.architectures import ARCHITECTURES, Architecture, get_architecture
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UsageError, UserError, first_line
 from keras_resnet.scanned import ScannedBlocks
 
 MEMBER = "keras_resnet.json"
@@ -100,8 +100,13 @@ def resize_before_crop(architecture: Architecture, image_size: int) -> int:
 
 
 @dataclass(frozen=True)
-class SavedModel:
-    """A Keras model together with what it knows about itself."""
+class LoadedModel:
+    """A Keras model together with what it knows about itself.
+
+    Attributes:
+        model: as Keras loads it.
+        info: its labels, view and origin.
+    """
 
     model: keras.Model
     info: ModelInfo
@@ -142,7 +147,7 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]
     return path
 
 
-def load_model(path: str | os.PathLike[str]) -> SavedModel:
+def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     """Read a run folder or a `.keras` file: its `.model`, and as `.info` its `ModelInfo`.
 
     A `.keras` file that Keras itself wrote from one of our models has no description; it is then
@@ -166,7 +171,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"cannot read {file} as a Keras model: {reason}") from error
     with zipfile.ZipFile(file) as archive:
         if MEMBER in archive.namelist():
@@ -177,8 +182,8 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
                 raise UserError(f"{file}: its description {MEMBER} is wrong: {error}") from error
             except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
                 raise UserError(f"{file}: its description {MEMBER} is damaged ({error!r})") from error
-            return SavedModel(model, info)
-    return SavedModel(model, _derived_info(model, file))
+            return LoadedModel(model, info)
+    return LoadedModel(model, _derived_info(model, file))
 
 
 def _check_outputs(model: keras.Model, info: ModelInfo) -> None:

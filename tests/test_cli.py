@@ -236,7 +236,7 @@ def test_a_work_folder_of_another_network_or_number_of_classes(trained, tmp_path
 
 def test_control_characters_do_not_reach_the_terminal(monkeypatch):
     answer = [{"image": "a.png", "top": [{"label": "cat\x1b[2J\x9b31m\r é", "probability": 1.0}]}]
-    monkeypatch.setattr("keras_resnet.serving.predict", lambda *_, **__: answer)
+    monkeypatch.setattr("keras_resnet.serving.predicting.predictions", lambda *_, **__: iter(answer))
     stdout, _ = run("predict", "any.keras", "a.png")
     assert stdout == "a.png: cat\\x1b[2J\\x9b31m\\x0d é 100.0 %\n"
     assert json.loads(run("predict", "any.keras", "a.png", "--json")[0]) == answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from keras_resnet.data.decode import decode_image
 from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.jpeg import is_complete
 from keras_resnet.data.loading import Loader, no_draws, without_autograph
-from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, unwrapped
 
 SHEET_COLUMNS = 8
 SHEET_IMAGES = 32
@@ -51,12 +49,14 @@ def inspect(
     """
     splits = {}
     for split, images in dataset.splits.items():
-        log = SkipLog()
         looked_at, shapes = 0, []
-        for keys, found in _shapes(dataset, split, images if limit is None else min(limit, images), log):
-            looked_at += int(keys)
-            shapes += [tuple(shape.tolist()) for shape in found]
-            advance(int(keys))
+        broken: dict[str, str] = {}
+        count = images if limit is None else min(limit, images)
+        with unwrapped():
+            for keys, found in _shapes(dataset, split, count, broken.setdefault):
+                looked_at += int(keys)
+                shapes += [tuple(shape.tolist()) for shape in found]
+                advance(int(keys))
         shapes.sort(key=lambda shape: shape[0] * shape[1])
         splits[split] = {
             "images": images,
@@ -65,7 +65,7 @@ def inspect(
             "smallest": list(shapes[0]) if shapes else None,
             "median": list(shapes[len(shapes) // 2]) if shapes else None,
             "largest": list(shapes[-1]) if shapes else None,
-            "broken": log.reasons,
+            "broken": broken,
         }
     return {
         "name": dataset.name,
@@ -77,10 +77,10 @@ def inspect(
 
 
 def _shapes(
-    dataset: Dataset, split: str, count: int, skip_log: SkipLog
+    dataset: Dataset, split: str, count: int, report: Callable[[str, str], object]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Chunk by chunk, how many images were looked at and [M, 2] height and width of those that are whole."""
-    spec, report = tf.TensorSpec([2], tf.int32), partial(skip_log.add, split)
+    spec = tf.TensorSpec([2], tf.int32)
     shards = split_stream(dataset, split)
     if shards is not None:
         loader = Loader(lambda contents, _: _whole_shape(contents), spec, report)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_resnet.data.examples import Examples, split_examples, split_stream
 from keras_resnet.data.sources import Dataset
 from keras_resnet.data.tfrecords import DESCRIPTION
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UsageError, UserError, first_line
 
 FIRST_LABEL = 1  # as in the layout's first writers: 0 was "background"
 _SEED = 0  # of the order in which images are dealt to shards
@@ -67,7 +67,7 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, workers: int
         temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
         temporary.replace(output / DESCRIPTION)
     except (OSError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"cannot pack {dataset.name} into {output}: {reason}") from error
     return output
 

@@ -33,12 +33,6 @@ class SkipLog:
         with self._lock:
             return tuple(dict.fromkeys(name for reasons in self._reasons.values() for name in reasons))
 
-    @property
-    def reasons(self) -> dict[str, str]:
-        """Why each of them could not be read, by name."""
-        with self._lock:
-            return {name: why for reasons in self._reasons.values() for name, why in reasons.items()}
-
     def expect(self, split: str, images: int) -> None:
         """Say that a pipeline over `images` images of `split` reports here (again is harmless)."""
         with self._lock:

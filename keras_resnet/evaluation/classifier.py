@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, first_line
 from keras_resnet.loading import CARD_FOLDER, saved_model_folder
-from keras_resnet.saving import MEMBER, RUN_MODEL, ModelInfo, SavedModel, load_model
+from keras_resnet.saving import MEMBER, RUN_MODEL, LoadedModel, ModelInfo, load_model
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Classifier:
     exported: Any = None
 
 
-def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) -> Classifier:
+def open_classifier(source: str | os.PathLike[str] | LoadedModel | Classifier) -> Classifier:
     """Open a run folder, a `.keras` file, an exported SavedModel, or a model that is already loaded.
 
     Raises:
@@ -45,7 +45,7 @@ def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) ->
     """
     if isinstance(source, Classifier):
         return source
-    if isinstance(source, SavedModel):
+    if isinstance(source, LoadedModel):
         return keras_classifier(source, source.model.name)
     path = Path(source)
     exported = saved_model_folder(path)
@@ -55,7 +55,7 @@ def open_classifier(source: str | os.PathLike[str] | SavedModel | Classifier) ->
     return keras_classifier(load_model(path), str(source), file)
 
 
-def keras_classifier(saved: SavedModel, name: str, path: Path | None = None) -> Classifier:
+def keras_classifier(saved: LoadedModel, name: str, path: Path | None = None) -> Classifier:
     """A loaded Keras model as a classifier.
 
     Raises:
@@ -91,7 +91,7 @@ def _exported_classifier(folder: Path, name: str) -> Classifier:
             f"{folder} lacks {error.filename}: was it exported by keras-resnet export?"
         ) from error
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"cannot read {folder} as an exported SavedModel: {reason}") from error
     ((argument, spec),) = signature.structured_input_signature[1].items()
 

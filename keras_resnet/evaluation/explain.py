@@ -20,7 +20,7 @@ from keras_resnet.backbone import features
 from keras_resnet.data.images import read_file, view_of
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import open_classifier
-from keras_resnet.saving import SavedModel
+from keras_resnet.saving import LoadedModel
 
 SMALLEST_PICTURE = 256  # pixels; much smaller views (CIFAR) are enlarged to it, or nobody would see anything
 
@@ -71,12 +71,12 @@ def explain(
             f"{model_path} knows no class {label!r}; it knows {', '.join(info.label_names[:20])}"
         )
     chosen = int(probabilities.argmax()) if label is None else info.label_names.index(label)
-    heatmap = grad_cam(SavedModel(classifier.model, info), view, chosen)
+    heatmap = grad_cam(LoadedModel(classifier.model, info), view, chosen)
     _write(np.concatenate([enlarged(view), overlay(view, heatmap)], axis=1), Path(output_png))
     return Explanation(info.label_names[chosen], float(probabilities[chosen]), Path(output_png))
 
 
-def grad_cam(saved: SavedModel, image: np.ndarray, label: int | None = None) -> np.ndarray:
+def grad_cam(saved: LoadedModel, image: np.ndarray, label: int | None = None) -> np.ndarray:
     """The heat map of one image [H, W, 3] uint8, RGB 0…255, as the network is given it (not resized).
 
     Args:

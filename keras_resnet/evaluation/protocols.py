@@ -26,10 +26,10 @@ from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.evaluation.running import Collected, collect, score_batches
 from keras_resnet.evaluation.scores import Scores, average
 from keras_resnet.evaluation.scores import save_scores as write_scores
-from keras_resnet.saving import ModelInfo, SavedModel
+from keras_resnet.saving import LoadedModel, ModelInfo
 
 VIEWS: tuple[str, ...] = ("single", "10-crop", "multi-scale")
-Model = str | os.PathLike[str] | SavedModel | Classifier
+Model = str | os.PathLike[str] | LoadedModel | Classifier
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
         UsageError: unknown views or split, or views that the model cannot be tested with.
         UserError: an unreadable model, other classes than the data has, too many unreadable images.
     """
-    if isinstance(models, (str, os.PathLike, SavedModel, Classifier)):
+    if isinstance(models, (str, os.PathLike, LoadedModel, Classifier)):
         models = [models]
     if not models:
         raise UsageError("nothing to evaluate: name at least one model")

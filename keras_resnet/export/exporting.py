@@ -24,7 +24,7 @@ from keras_resnet.export.folding import FoldedNetwork, fold
 from keras_resnet.export.images import parity_images
 from keras_resnet.layers import BN_EPSILON
 from keras_resnet.loading import CARD_FOLDER, saved_model_folder
-from keras_resnet.saving import RUN_MODEL, SavedModel, load_model
+from keras_resnet.saving import RUN_MODEL, LoadedModel, load_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.weights.state import get_state
 
@@ -40,10 +40,21 @@ SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
 class ExportResult:
     """What was written, and how it compares with the Keras model.
 
-    `path` is the version folder (SavedModel) or the file, `bytes` its size and `sha256` its checksum (of
-    a folder: of its file `SHA256SUMS`, which `sha256sum -c` reads); the numbers from `images` to
-    `export_error` are those of `parity.Parity`, `compared_on` says which images those were; `seconds` is the
-    time that all of it took.
+    Attributes:
+        path: the version folder (SavedModel) or the file.
+        format: "saved_model", "onnx" or "litert".
+        precision: "float32", "bfloat16", "float16" or "int8".
+        images: how many images it was compared on.
+        compared_on: which ones those were.
+        max_difference: largest difference of a probability.
+        mean_difference: the mean one.
+        relative_error: root mean square difference of log-probabilities over their spread.
+        top1_agreement: share of images of the same most probable class, 0…1.
+        model_error: top-1 error of the Keras model in percent; None where the classes are not known.
+        export_error: likewise of the export.
+        bytes: size of what was written.
+        sha256: of the file; of a folder: of its file `SHA256SUMS`, which `sha256sum -c` reads.
+        seconds: the time that all of it took.
     """
 
     path: str
@@ -170,7 +181,7 @@ def _module(format: str) -> ModuleType:
 def _write(
     format: str,
     precision: str,
-    saved: SavedModel,
+    saved: LoadedModel,
     network: FoldedNetwork,
     images: np.ndarray,
     ten_crop: bool,
@@ -201,7 +212,7 @@ def default_name(model_path: str | os.PathLike[str]) -> str:
     return path.parent.name if path.name == RUN_MODEL else path.stem
 
 
-def folded_network(saved: SavedModel) -> FoldedNetwork:
+def folded_network(saved: LoadedModel) -> FoldedNetwork:
     """The model's weights, folded.
 
     Raises:
@@ -220,7 +231,7 @@ def folded_network(saved: SavedModel) -> FoldedNetwork:
     return network
 
 
-def reference_function(saved: SavedModel) -> Callable[[np.ndarray], np.ndarray]:
+def reference_function(saved: LoadedModel) -> Callable[[np.ndarray], np.ndarray]:
     """The Keras model in float32, images → probabilities: what an export is compared with.
 
     Raises:
@@ -240,7 +251,7 @@ def reference_function(saved: SavedModel) -> Callable[[np.ndarray], np.ndarray]:
     return probabilities
 
 
-def _in_float32(saved: SavedModel) -> keras.Model:
+def _in_float32(saved: LoadedModel) -> keras.Model:
     from keras_resnet.builders import build_model
 
     model, state = saved.model, get_state(saved.model)

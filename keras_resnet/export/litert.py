@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, first_line
 from keras_resnet.export.card import CARD
 from keras_resnet.export.folding import FoldedNetwork
 from keras_resnet.export.graph import Forward
@@ -66,7 +66,7 @@ def write(network: FoldedNetwork, size: int, precision: str, calibration: np.nda
     try:
         contents = converter.convert()
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"LiteRT cannot convert this network: {reason}") from error
     path.write_bytes(contents)
 
@@ -110,7 +110,7 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
         interpreter = _interpreter()(model_path=str(path))
         (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {path} as a LiteRT file: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot read {path} as a LiteRT file: {first_line(error)}") from error
     ready: list[tuple[int, ...]] = []
     alone = threading.Lock()  # an interpreter has one set of tensors; a server has several threads
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, first_line
 from keras_resnet.export.folding import FoldedNetwork
 from keras_resnet.export.graph import Forward
 
@@ -88,7 +88,7 @@ def _session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise UserError(f"cannot read {path} as an ONNX file: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot read {path} as an ONNX file: {first_line(error)}") from error
 
 
 def _required(module: str) -> Any:

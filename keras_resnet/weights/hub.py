@@ -21,7 +21,7 @@ from pathlib import Path
 import keras
 
 from keras_resnet.architectures import Architecture
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UsageError, UserError, first_line
 from keras_resnet.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights.keras_applications import CAFFE_MEAN, CAFFE_STD
 
@@ -101,7 +101,7 @@ class OfficialWeights:
                 fetched.unlink(missing_ok=True)
         except Exception as error:
             (file.parent / temporary).unlink(missing_ok=True)
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rsplit(" -- ", 1)[-1]
+            reason = first_line(error).rsplit(" -- ", 1)[-1]
             raise UserError(f"cannot fetch the official weights ({reason}); {by_hand}") from error
         finally:
             socket.setdefaulttimeout(timeout)

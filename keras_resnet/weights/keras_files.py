@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, first_line
 from keras_resnet.weights.shapes import NORM_WEIGHTS
 from keras_resnet.weights.state import State
 
@@ -44,7 +44,7 @@ def read_h5(path: Path) -> State:
             read = _legacy if "layer_names" in group.attrs else _keras3
             state = dict(read(group, array))
     except (OSError, KeyError) as error:
-        raise UserError(f"cannot read {path} as Keras weights: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot read {path} as Keras weights: {first_line(error)}") from error
     if not state:
         raise UserError(f"{path} holds no weights of named layers (was it written by Keras before 3.6?)")
     return state

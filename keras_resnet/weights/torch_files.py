@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, first_line
 from keras_resnet.weights.pickles import ordered_dict, read_pickle
 from keras_resnet.weights.safetensors_files import read_safetensors, widened
 
@@ -163,7 +163,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"cannot read {path}: {reason[:_MAX_REASON]}") from error
 
 

@@ -15,7 +15,7 @@ from sklearn.datasets import load_sample_images
 from keras_resnet.architectures import ARCHITECTURES, Architecture
 from keras_resnet.builders import build_model
 from keras_resnet.data.sources import Dataset, open_dataset
-from keras_resnet.saving import ModelInfo, SavedModel
+from keras_resnet.saving import LoadedModel, ModelInfo
 
 CLASSES = ("boat", "cat", "dog")
 SHAPES = ((50, 70), (70, 50), (50, 70), (64, 64), (40, 96))  # (height, width) in pixels, for every class
@@ -23,14 +23,14 @@ SHAPES = ((50, 70), (70, 50), (50, 70), (64, 64), (40, 96))  # (height, width) i
 
 def random_network(
     network: str | Architecture, labels: tuple[str, ...], image_size: int, **build: Any
-) -> SavedModel:
+) -> LoadedModel:
     keras.utils.set_random_seed(1)
     architecture = ARCHITECTURES[network] if isinstance(network, str) else network
     model = build_model(
         architecture, classes=len(labels), mean=[120.0, 115.0, 100.0], std=[60.0, 60.0, 65.0], **build
     )
     resize = image_size if architecture.family == "cifar" else round(image_size * 8 / 7)
-    return SavedModel(model, ModelInfo(architecture, labels, image_size, resize))
+    return LoadedModel(model, ModelInfo(architecture, labels, image_size, resize))
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def resnet18() -> SavedModel:
+def resnet18() -> LoadedModel:
     """One narrow block a stage and images of 32 pixels: a laptop tests multi-scale views in no time."""
     whole = ARCHITECTURES["resnet18"]
     stages = tuple(replace(stage, blocks=1, filters=64) for stage in whole.stages)
@@ -63,13 +63,13 @@ def resnet18() -> SavedModel:
 
 
 @pytest.fixture(scope="session")
-def resnet20() -> SavedModel:
+def resnet20() -> LoadedModel:
     """For digits."""
     return random_network("resnet20", tuple("0123456789"), 32)
 
 
 @pytest.fixture(scope="session")
-def run_folder(resnet20: SavedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_folder(resnet20: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from keras_resnet.saving import save_model
 
     folder = tmp_path_factory.mktemp("run")

@@ -13,7 +13,7 @@ from keras_resnet.data.imagenet import resize_shorter_side
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation import Classifier, evaluate, multi_scale, open_classifier
 from keras_resnet.evaluation.classifier import keras_classifier
-from keras_resnet.saving import ModelInfo, SavedModel
+from keras_resnet.saving import LoadedModel, ModelInfo
 
 SIZES = (32, 47)
 
@@ -65,7 +65,7 @@ def test_a_network_for_one_size_and_a_mean_image_is_freed_of_both(resnet18, phot
     for layer in fixed.layers:
         if layer.name != "normalization":
             layer.set_weights(resnet18.model.get_layer(layer.name).get_weights())
-    saved = SavedModel(fixed, resnet18.info)
+    saved = LoadedModel(fixed, resnet18.info)
     found = evaluate(saved, photos, views="multi-scale", sizes=SIZES)
     np.testing.assert_allclose(found.scores.probabilities, reference, atol=2e-5)
 
@@ -75,7 +75,7 @@ def test_vgg_becomes_fully_convolutional():
     architecture = replace(get_architecture("vgg16"), stages=narrow)
     model = build_model(architecture, input_shape=(64, 64, 3), classes=3, mean=[120.0] * 3, std=[60.0] * 3)
     info = ModelInfo(architecture, ("a", "b", "c"), 64, 73)
-    dense = multi_scale.dense_probabilities(keras_classifier(SavedModel(model, info), "vgg"))
+    dense = multi_scale.dense_probabilities(keras_classifier(LoadedModel(model, info), "vgg"))
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3)).astype(np.float32)
     np.testing.assert_allclose(dense(image[:, :64, :64]), model(image[:, :64, :64]), atol=1e-6)
 

@@ -16,7 +16,7 @@ from keras_resnet.data.digits import digits_arrays
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation import Classifier, evaluate, load_scores, open_classifier, protocols, running
-from keras_resnet.saving import ModelInfo, SavedModel, save_model
+from keras_resnet.saving import LoadedModel, ModelInfo, save_model
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_files_that_are_missing_or_unwritable_are_told_at_once(resnet20, digits,
 
 def test_a_model_that_ends_in_logits_gets_its_softmax(network, digits, expected):
     logits = network("resnet20", tuple("0123456789"), 32, classifier_activation=None)
-    found = evaluate(SavedModel(logits.model, logits.info), digits)
+    found = evaluate(LoadedModel(logits.model, logits.info), digits)
     np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-6)
 
 

@@ -21,7 +21,7 @@ from keras_resnet.export import export_model, exporting, parity, saved_model
 from keras_resnet.export.card import checksum
 from keras_resnet.export.graph import Forward
 from keras_resnet.export.images import _some
-from keras_resnet.saving import ModelInfo, SavedModel, save_model
+from keras_resnet.saving import LoadedModel, ModelInfo, save_model
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_mixed_precision_models_are_compared_in_float32():
         keras.config.set_dtype_policy("float32")
     network = exporting.fold(architecture, exporting.get_state(model))
     info = ModelInfo(architecture, ("a", "b", "c"), 32, 32)
-    reference = exporting.reference_function(SavedModel(model, info))
+    reference = exporting.reference_function(LoadedModel(model, info))
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     ours = Forward(network)(tf.constant(images)).probabilities
     np.testing.assert_allclose(reference(images), ours, rtol=0, atol=2e-6)
@@ -250,6 +250,6 @@ def test_an_export_is_no_model_to_export(result, tmp_path):
 
 def test_as_many_label_names_as_classes():
     architecture = tiny("resnet20", blocks=1)
-    saved = SavedModel(random_model(architecture), ModelInfo(architecture, ("a", "b"), 32, 32))
+    saved = LoadedModel(random_model(architecture), ModelInfo(architecture, ("a", "b"), 32, 32))
     with pytest.raises(UserError, match="3 classes but 2 label names"):
         exporting.folded_network(saved)

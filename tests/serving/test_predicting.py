@@ -94,7 +94,11 @@ def test_standard_input(answers, home, monkeypatch):
 
 @pytest.mark.parametrize(
     ("contents", "reason"),
-    [(b"hello", "no image, or one of more than"), (bomb(), r".*\[60000 60000\]"), (BMP, "BMP of an unsupp")],
+    [
+        (b"hello", "not a JPEG, PNG, BMP or GIF image"),
+        (bomb(), r".*\[60000 60000\]"),
+        (BMP, "BMP of an unsupp"),
+    ],
     ids=["text", "bomb", "1-bit BMP"],
 )
 @pytest.mark.parametrize("form", ["run", "export"])

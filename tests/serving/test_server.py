@@ -166,12 +166,12 @@ def test_refusals_are_json_with_the_reason(running, method, path, body, code, me
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [
-        (b"hello", "no image"),
-        (b"", "no image"),
+        (b"hello", "not a JPEG, PNG, BMP or GIF image"),
+        (b"", "not a JPEG, PNG, BMP or GIF image"),
         (FILE[:100], "Invalid JPEG data, size 100"),
         (picture("PNG")[:60], "Invalid PNG data, size 60"),
         (picture("BMP")[:28] + b"\1" + picture("BMP")[29:], "BMP of an unsupported kind"),
-        (bomb(), "more than 67108864 pixels: height and width [60000 60000]"),
+        (bomb(), "not between 1 and 67,108,864 pixels: height and width [60000 60000]"),
     ],
     ids=["text", "empty", "cut JPEG", "cut PNG", "1-bit BMP", "bomb"],
 )
