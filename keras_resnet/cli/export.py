@@ -57,9 +57,8 @@ def export(
         keras-resnet export runs/resnet20-digits
         keras-resnet export resnet50.keras --precision bfloat16 --output served/resnet50
     """
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # which leaves nothing half-written
+    # An exit, unlike the signal, leaves nothing half-written.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     start_tensorflow()
     from keras_resnet.export import export_model
     from keras_resnet.export.parity import TOLERANCES

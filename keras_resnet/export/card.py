@@ -15,6 +15,15 @@ from keras_resnet.saving import ModelInfo
 
 README = "README.md"
 SUMS = "SHA256SUMS"
+# What two versions of one model have in common, by its key in the card.
+_IDENTITY = {
+    "name": "architecture",
+    "shortcut": "shortcuts",
+    "downsample": "downsampling",
+    "label_names": "labels",
+    "image_size": "image size",
+    "resize": "resize",
+}
 
 
 def checksum(file: Path) -> str:
@@ -71,17 +80,6 @@ def refuse_another_model(info: ModelInfo, folder: Path, prefix: str = "") -> Non
             f"{folder} has exports of another model ({name}; different: {', '.join(different)}): "
             "choose another --output"
         )
-
-
-# What two versions of one model have in common, by its key in the card.
-_IDENTITY = {
-    "name": "architecture",
-    "shortcut": "shortcuts",
-    "downsample": "downsampling",
-    "label_names": "labels",
-    "image_size": "image size",
-    "resize": "resize",
-}
 
 
 def write_card(card: Mapping[str, Any], folder: Path, prefix: str = "") -> None:

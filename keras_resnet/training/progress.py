@@ -71,6 +71,11 @@ class TensorBoard:
         self._writer.flush()
 
 
+def say(line: str, quiet: bool = False) -> None:
+    """Print one line on stderr."""
+    Console(stderr=True, highlight=False, quiet=quiet).print(line, markup=False, soft_wrap=True)
+
+
 class Reporter:
     """Progress on stderr: images/s, waiting share, peak memory, time left."""
 

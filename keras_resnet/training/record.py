@@ -91,6 +91,12 @@ class RunRecord:
             )
         return self.data["settings"]
 
+    def forget(self) -> None:
+        """Remove the run from its folder (the chief does), to start over there."""
+        self.data = {}
+        if self.writes:
+            empty(self.path.parent)
+
     def update(self, status: str, *, error: str | None = None, **values: Any) -> None:
         """Set the status ("running", "interrupted", "failed", "finished") and anything else worth keeping."""
         self.data.setdefault("started", _now())

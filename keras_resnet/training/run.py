@@ -27,9 +27,9 @@ from keras_resnet.training.engine import Engine
 from keras_resnet.training.epochs import EpochLoop, Habits
 from keras_resnet.training.inputs import Inputs
 from keras_resnet.training.interrupts import Interrupted
-from keras_resnet.training.progress import Reporter
+from keras_resnet.training.progress import Reporter, say
 from keras_resnet.training.recalibration import recalibrate, recalibration_batches
-from keras_resnet.training.record import SKIPPED, RunRecord, RunResult, empty, plain
+from keras_resnet.training.record import SKIPPED, RunRecord, RunResult, plain
 from keras_resnet.training.schedules import Schedule
 from keras_resnet.training.settings import RunSettings, check_same, eval_view, train_view
 from keras_resnet.weights.initial import initial_state, start_from
@@ -70,9 +70,9 @@ def train(
         if record.data and not fresh:
             check_same(record.settings, plain(settings.to_json()), str(workdir))
             if record.data["status"] == "finished" and (workdir / RUN_MODEL).exists():
-                Reporter(0, 0, quiet or not chief).say(f"{workdir} is trained; --fresh starts over")
+                say(f"{workdir} is trained; --fresh starts over", quiet or not chief)
                 return RunResult.of(record.data["results"], workdir)
-        run = _Run(settings, dataset, workdir, strategy, habits or Habits(), fresh, quiet or not chief)
+        run = _Run(settings, dataset, record, strategy, habits or Habits(), fresh, quiet or not chief)
         try:
             return run.finish(run.epochs())
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
@@ -90,7 +90,7 @@ class _Run:
 
     settings: RunSettings
     dataset: Dataset
-    workdir: Path
+    record: RunRecord
     strategy: tf.distribute.Strategy
     habits: Habits
     fresh: bool
@@ -100,13 +100,13 @@ class _Run:
         settings, dataset = self.settings, self.dataset
         recipe = settings.recipe
         check_batch(settings, dataset, self.strategy)
-        self.chief = workers_of(self.strategy)[0] == 0
+        self.workdir = self.record.path.parent
         self.data = data_facts(dataset)
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
         if not dataset.is_small:
-            Reporter(0, 0, self.quiet).say(f"looking at the colours of {dataset.name} …")
+            say(f"looking at the colours of {dataset.name} …", self.quiet)
         skip_limit = self.habits.skip_limit
         self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial, skip_limit)
         self.per_epoch = self.inputs.steps_per_epoch
@@ -145,9 +145,8 @@ class _Run:
 
     def epochs(self) -> EpochLoop:
         """Train until the end; returns the loop, whose state holds the last errors."""
-        if self.fresh and self.chief:  # only now that nothing is left to be refused
-            empty(self.workdir)
-        self.record = RunRecord(self.workdir, self.strategy, writes=self.chief)
+        if self.fresh:  # only now that nothing is left to be refused
+            self.record.forget()
         if not self.fresh:
             check_data(self.dataset, self.record.data.get("data"), self.workdir)
         checkpoint = None if self.fresh else latest_checkpoint(self.workdir)
