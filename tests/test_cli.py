@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import keras_resnet
 from keras_resnet.cli import main
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -80,6 +82,29 @@ def commands(group=main, prefix=()):
 def test_every_command_has_help_with_an_example(command):
     stdout, _ = run(*command, "--help")
     assert f"keras-resnet {' '.join(command)}" in stdout.split("Options:")[0].split("\n", 1)[1]
+
+
+@pytest.mark.parametrize("group", [(), ("data",)], ids=" ".join)
+def test_the_list_of_commands_says_what_each_does(group):
+    stdout, _ = run(*group, "--help")
+    assert not [line for line in stdout.split("Commands:")[1].splitlines() if line.endswith("...")]
+
+
+def test_train_lists_every_option_once_under_a_heading():
+    stdout, _ = run("train", "--help")
+    assert "\nOptions:" not in stdout
+    for name in ("Network", "Data", "Recipe", "Augmentation and regularisation", "Devices", "Run"):
+        assert f"\n{name}" in stdout
+    for option in main.commands["train"].params:
+        assert stdout.count(f"\n  {option.opts[0]} ") == 1, option.name
+
+
+def test_the_version_needs_no_installation(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert run("--version")[0] == f"keras-resnet, version {keras_resnet.__version__}\n"
 
 
 def test_models_is_the_contracts_table():

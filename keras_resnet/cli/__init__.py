@@ -7,18 +7,20 @@ import sys
 
 import click
 
+from keras_resnet import __version__
 from keras_resnet.cli.common import Group
 from keras_resnet.cli.data import data
 from keras_resnet.cli.evaluate import compare, ensemble, evaluate, explain
 from keras_resnet.cli.export import export, predict, serve
 from keras_resnet.cli.models import models, recipes
 from keras_resnet.cli.paper import paper, report
-from keras_resnet.cli.train import recalibrate, train
+from keras_resnet.cli.recalibrate import recalibrate
+from keras_resnet.cli.train import train
 from keras_resnet.cli.weights import export_weights, import_weights
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="keras-resnet")
+@click.version_option(__version__, prog_name="keras-resnet")
 def main() -> None:
     """Deep residual networks (He, Zhang, Ren, Sun 2015): train, evaluate, export, predict.
 

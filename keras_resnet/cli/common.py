@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -18,11 +18,28 @@ COUNT = click.IntRange(min=1)
 
 
 class Command(click.Command):
-    """A command with `--debug`, whose errors are one line unless that is given."""
+    """A command with `--debug`, whose errors are one line unless that is given.
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    `sections` gives its help several lists of options: {parameter that begins a list: heading}.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, str] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.params.append(click.Option(["--debug"], is_flag=True, help="Show tracebacks of errors."))
+        self.sections = sections or {}
+        self.params.append(click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, but under the headings of `sections`."""
+        heading = "Options"
+        lists: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            heading = self.sections.get(param.name or "", heading)
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                lists.setdefault(heading, []).append(record)
+        for heading, records in lists.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, turning errors into one line and an exit code."""
@@ -57,9 +74,9 @@ class Group(click.Group):
         return list(self.commands)
 
 
-def command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
+def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """`click.command` with our `Command`."""
-    return click.command(name, cls=Command)
+    return click.command(name, cls=Command, **attributes)
 
 
 def _leave(line: str, code: int) -> None:
@@ -95,29 +112,33 @@ def echo_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
         echo("  ".join(parts).rstrip())
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON document.")
 dataset_option = click.option(
     "--dataset",
     default=None,
     metavar="digits|DIR|NAME",
-    help="digits (scikit-learn's), a folder with train/ and test/ or val/ class folders, or a TFDS name.",
+    help="digits (comes with scikit-learn), a folder with train/ and val/ or test/, each with one folder a "
+    "class, or a TFDS name such as cifar10.",
 )
 data_dir_option = click.option(
-    "--data-dir", default=None, metavar="DIR", help="Where TFDS keeps prepared data sets."
+    "--data-dir",
+    default=None,
+    metavar="DIR",
+    help="Where TFDS keeps prepared data sets; ~/tensorflow_datasets by default.",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
     default="float32",
     show_default=True,
-    help="Of activations; weights stay float32.",
+    help="Number format of the layers' computations; weights stay float32.",
 )
 devices_option = click.option(
     "--devices",
     default="all",
     show_default=True,
     metavar="N|all|cpu:K|tpu",
-    help="GPUs to use, the CPU as K devices, or a TPU.",
+    help="Every GPU (the CPU where there is none), N GPUs, the CPU as K devices, or a TPU.",
 )
 
 skip_limit_option = click.option(
@@ -125,7 +146,7 @@ skip_limit_option = click.option(
     type=click.FloatRange(0, 1),
     default=0.05,
     show_default=True,
-    help="Largest accepted share of unreadable images in a split.",
+    help="Stop when a larger share of a split's images is unreadable.",
 )
 
 

@@ -1,4 +1,4 @@
-"""`keras-resnet data`: look into a data set, pack it into shards."""
+"""`keras-resnet data`: look into a data set, pack it into shards, write some of its images."""
 
 from __future__ import annotations
 
@@ -24,19 +24,30 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def data() -> None:
-    """Inspect data sets and pack them into TFRecord shards."""
+    """Inspect data sets, pack them into shards, write samples."""
 
 
 @data.command("inspect")
 @click.argument("dataset")
 @data_dir_option
-@click.option("--limit", type=COUNT, default=2000, show_default=True, help="Images of each split to look at.")
+@click.option(
+    "--limit",
+    type=COUNT,
+    metavar="N",
+    default=2000,
+    show_default=True,
+    help="Look at up to N images of each split.",
+)
 @click.option("--all", "look_at_all", is_flag=True, help="Look at every image.")
 @click.option(
-    "--sheet", metavar="FILE.png", help="Write a sheet of training samples, as a network gets them."
+    "--sheet", metavar="FILE.png", help="Also write a sheet of training samples, as a network gets them."
 )
-@click.option("--recipe", help="Whose augmentation the sheet shows; by default the one that fits the data.")
-@click.option("--image-size", type=COUNT, help="Side of the samples in pixels.")
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Recipe whose augmentation the sheet shows; by default the one that fits the data.",
+)
+@click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the sheet's samples.")
 @json_option
 def inspect_command(
     dataset: str,
@@ -48,7 +59,9 @@ def inspect_command(
     image_size: int | None,
     as_json: bool,
 ) -> None:
-    """Show classes, counts, sizes and broken files of DATASET.
+    """Show classes, counts, sizes and broken files.
+
+    DATASET is digits, a folder or a TFDS name, as for `train --dataset`.
 
     Examples:
 
@@ -113,10 +126,21 @@ def _write_sheet(opened: Dataset, path: str, recipe: str | None, image_size: int
 @click.argument("dataset")
 @click.argument("output")
 @data_dir_option
-@click.option("--shards", type=COUNT, default=64, show_default=True, help="Shards of the largest split.")
-@click.option("--workers", type=COUNT, help="Shards written at the same time; one a core by default.")
+@click.option(
+    "--shards",
+    type=COUNT,
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="Number of shards of the largest split.",
+)
+@click.option(
+    "--workers", type=COUNT, metavar="N", help="Write N shards at the same time; one a core by default."
+)
 def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, workers: int | None) -> None:
-    """Write DATASET as TFRecord shards in the common ImageNet layout to the folder OUTPUT.
+    """Write a data set as TFRecord shards.
+
+    They have the common ImageNet layout, and lie in the folder OUTPUT: name that with --dataset then.
 
     Example:
 
@@ -135,10 +159,14 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
 @click.argument("dataset")
 @click.argument("output")
 @data_dir_option
-@click.option("--split", default="test", show_default=True, help="Where to take them from.")
-@click.option("--count", type=COUNT, default=5, show_default=True, help="How many.")
+@click.option("--split", metavar="SPLIT", default="test", show_default=True, help="Split to take them from.")
+@click.option(
+    "--count", type=COUNT, metavar="N", default=5, show_default=True, help="Number of images to write."
+)
 def samples_command(dataset: str, output: str, data_dir: str | None, split: str, count: int) -> None:
-    """Write a few images of DATASET as PNG files named LABEL-INDEX.png to the folder OUTPUT.
+    """Write a few images as PNG files.
+
+    They are spread evenly over the split and go to the folder OUTPUT as LABEL-INDEX.png.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""`keras-resnet evaluate`, `ensemble` and `explain`."""
+"""`keras-resnet evaluate`, `ensemble`, `compare` and `explain`."""
 
 from __future__ import annotations
 
@@ -25,37 +25,47 @@ if TYPE_CHECKING:
 
 NAMES_SHOWN = 20  # of unreadable images, where a person reads
 
-report_option = click.option(
-    "--report", metavar="FILE", help="Write a page for people as well: .html or .md."
-)
+report_option = click.option("--report", metavar="FILE", help="Also write a page with figures: .html or .md.")
 
 
 @command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @dataset_option
 @data_dir_option
-@click.option("--split", help="By default test where there is one, else the validation split.")
+@click.option(
+    "--split",
+    metavar="SPLIT",
+    help="Split to test on, or a slice such as test[:1000]; by default test, else the validation split.",
+)
 @click.option(
     "--hold-out",
     type=click.IntRange(min=0),
+    metavar="N",
     default=0,
-    help="Split val is what `train --hold-out` took out of training.",
+    help="Of a run trained with --hold-out N: split val is the images that it was not trained on.",
 )
 @click.option(
     "--views",
     type=click.Choice(["single", "10-crop", "multi-scale"]),
     default="single",
     show_default=True,
-    help="One central crop; corners and centre with mirror images; whole images at five sizes.",
+    help="One central crop; corners and centre, and their mirror images; whole images at five scales.",
 )
 @click.option(
-    "--batch-size", type=COUNT, default=64, show_default=True, help="Views per step; changes no result."
+    "--batch-size",
+    type=COUNT,
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="Views per step; the result does not depend on it.",
 )
 @devices_option
-@click.option("--save-scores", metavar="FILE.npz", help="Keep every image's scores for `ensemble`.")
+@click.option(
+    "--save-scores", metavar="FILE.npz", help="Keep every image's scores, for `ensemble` and `compare`."
+)
 @skip_limit_option
 @report_option
-@click.option("--mistakes", metavar="FILE.png", help="Write a sheet of the mistakes it was surest of.")
+@click.option("--mistakes", metavar="FILE.png", help="Also write a sheet of the most confident mistakes.")
 @json_option
 def evaluate(
     models: tuple[str, ...],
@@ -72,10 +82,10 @@ def evaluate(
     mistakes: str | None,
     as_json: bool,
 ) -> None:
-    """Measure top-1 and top-5 error; several MODELs are an ensemble.
+    """Measure top-1 and top-5 error of a model or an ensemble.
 
-    A MODEL is a run folder, a .keras file or an export (SavedModel, .onnx, .tflite). Without --dataset,
-    the data is what the (first) model was trained on.
+    A MODEL is a run folder, a .keras file or an export (SavedModel, .onnx, .tflite); several are one
+    ensemble. Without --dataset, the data is what the (first) model was trained on.
 
     Examples:
 
@@ -123,7 +133,9 @@ def evaluate(
 @report_option
 @json_option
 def ensemble(files: tuple[str, ...], report: str | None, as_json: bool) -> None:
-    """Average scores that `evaluate --save-scores` kept; no model is run again.
+    """Average the saved scores of several models.
+
+    The files are those of `evaluate --save-scores`; no model is run again.
 
     Example:
 
@@ -140,7 +152,9 @@ def ensemble(files: tuple[str, ...], report: str | None, as_json: bool) -> None:
 @click.argument("second", metavar="B.npz")
 @json_option
 def compare(first: str, second: str, as_json: bool) -> None:
-    """Is model A better than model B, or is it chance? McNemar's test on saved scores of the same images.
+    """Test whether two models differ by more than chance.
+
+    It is McNemar's exact test, on scores that `evaluate --save-scores` kept of the same images.
 
     Example:
 
@@ -195,12 +209,15 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
 @command()
 @click.argument("model")
 @click.argument("image")
-@click.option("--output", metavar="FILE.png", help="Where to write; IMAGE-explained.png by default.")
-@click.option("--label", help="Explain this class; by default the most probable one.")
+@click.option(
+    "--output", metavar="FILE.png", help="Picture to write; IMAGE-explained.png in this folder by default."
+)
+@click.option("--label", metavar="NAME", help="Class to explain; by default the most probable one.")
 def explain(model: str, image: str, output: str | None, label: str | None) -> None:
-    """Show what MODEL looks at in IMAGE: Grad-CAM over its last feature map, as an overlay.
+    """Draw a heat map of what a model looks at (Grad-CAM).
 
-    Prints the picture's file, the class that it explains and that class's probability.
+    MODEL is a run folder or a .keras file. Prints the picture's file, the class that it explains and that
+    class's probability.
 
     Examples:
 

@@ -13,29 +13,30 @@ from keras_resnet.cli.common import COUNT, command, echo, echo_json, json_option
 
 @command()
 @click.argument("model")
-@click.option("--output", metavar="DIR", help="exports/NAME by default.")
+@click.option("--output", metavar="DIR", help="Folder to export to; exports/NAME by default.")
 @click.option(
     "--format",
     "format_",
     type=click.Choice(["saved_model", "onnx", "litert"]),
     default="saved_model",
     show_default=True,
-    help="onnx and litert need the extra keras-resnet[convert].",
+    help="saved_model is TensorFlow's; onnx and litert need the extra keras-resnet[convert].",
 )
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="bfloat16 for SavedModels, float16 and int8 for LiteRT.",
+    help="bfloat16 is for saved_model, float16 and int8 are for litert.",
 )
 @click.option(
     "--images",
     multiple=True,
     metavar="PATH",
-    help="Files or folders for the parity check and for int8 calibration.",
+    help="Photos, or a folder of them, that export and model are compared on and int8 is calibrated on; can "
+    "be repeated. By default two photos that come with scikit-learn.",
 )
-@click.option("--ten-crop", is_flag=True, help="Add the endpoint classify_10_crop.")
+@click.option("--ten-crop", is_flag=True, help="Add the endpoint classify_10_crop, which averages ten crops.")
 @json_option
 def export(
     model: str,
@@ -46,10 +47,12 @@ def export(
     ten_crop: bool,
     as_json: bool,
 ) -> None:
-    """Export a run or .keras file for serving: batch normalisation folded in, checked against the model.
+    """Export a model as SavedModel, ONNX or LiteRT.
 
-    A SavedModel goes to DIR/VERSION in TensorFlow Serving's layout, a new version each time. It needs
-    nothing but TensorFlow: `serving_default` takes pixels, `classify_bytes` takes JPEG/PNG files.
+    MODEL is a run folder or a .keras file. Batch normalisation is folded into the convolutions, and the
+    answers of the export are compared with the model's. A SavedModel goes to DIR/VERSION, a new version each
+    time, in TensorFlow Serving's layout. It needs nothing but TensorFlow: `serving_default` takes pixels,
+    `classify_bytes` takes JPEG or PNG files.
 
     Examples:
 
@@ -82,13 +85,15 @@ def export(
 @command()
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--top", type=COUNT, default=5, show_default=True, help="Classes to show for each image.")
+@click.option(
+    "--top", type=COUNT, metavar="K", default=5, show_default=True, help="Classes to show for each image."
+)
 @json_option
 def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> None:
-    """Classify images (JPEG, PNG, BMP, GIF); MODEL is a run, a .keras file or an export.
+    """Classify images (JPEG, PNG, BMP, GIF).
 
-    IMAGE may be a file, a folder, or - for bytes on stdin. Files that are no image are named on stderr, the
-    others are answered; the exit code is then 1.
+    MODEL is a run folder, a .keras file or an export. IMAGE is a file, a folder, or - for bytes on stdin.
+    Files that are no image are named on stderr, the others are answered; the exit code is then 1.
 
     Examples:
 
@@ -116,20 +121,28 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
 @command()
 @click.argument("model")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: any free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    default=8501,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
 )
 @click.option(
     "--host",
+    metavar="ADDRESS",
     default="127.0.0.1",
     show_default=True,
-    help="Address to bind to; by default reached from here only.",
+    help="Address to listen on; the default is reached from this machine only.",
 )
-@click.option("--name", help="Name in the URL; the export's folder name by default.")
+@click.option(
+    "--name", metavar="NAME", help="Model's name in the URL; that of its folder or file by default."
+)
 def serve(model: str, port: int, host: str, name: str | None) -> None:
-    """Serve MODEL at your desk: TensorFlow Serving's REST API, and a page to drop pictures on.
+    """Serve a model over HTTP, with a page to try it on.
 
-    MODEL is a run, a .keras file or an export. Production is TensorFlow Serving itself: docs/serving.md.
-    Needs the extra keras-resnet[serve].
+    MODEL is a run folder, a .keras file or an export. The REST API is TensorFlow Serving's, which is what
+    to use in production. Needs the extra keras-resnet[serve].
 
     Example:
 

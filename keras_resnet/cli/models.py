@@ -8,7 +8,7 @@ from keras_resnet.cli.common import command, echo_json, echo_table, json_option
 @command()
 @json_option
 def models(as_json: bool) -> None:
-    """List every network with parameters and multiply-adds, the paper's figures beside them.
+    """List the networks, with the paper's figures beside ours.
 
     Multiply-adds count convolutions and fully connected layers for one image of the network's own size
     (224 or 32 pixels), as the paper's Table 1 does.
@@ -55,11 +55,11 @@ def models(as_json: bool) -> None:
 @command()
 @json_option
 def recipes(as_json: bool) -> None:
-    """List the training recipes, the paper's and others; --json has every field.
+    """List the training recipes, the paper's and others.
 
-    Where --recipe is not named, digits are trained by `digits`, runs that start from --weights by
-    `finetune`, CIFAR networks by `cifar-paper`, ImageNet networks by `imagenet-paper` or, on less than
-    100,000 images, by `imagenet-90`.
+    --json has every field of them. Where --recipe is not named, digits are trained by `digits`, runs that
+    start from --weights by `finetune`, CIFAR networks by `cifar-paper`, ImageNet networks by
+    `imagenet-paper` or, on fewer than 100,000 images, by `imagenet-90`.
 
     Examples:
 

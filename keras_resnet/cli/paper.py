@@ -28,30 +28,52 @@ if TYPE_CHECKING:
 @dataset_option
 @data_dir_option
 @click.option("--quick", is_flag=True, help="The laptop edition: digits, 20 and 56 layers, 15 epochs.")
-@click.option("--budget", metavar="TIME", help="Stop after 2h, 30m, 1h30m …; the same command goes on.")
-@click.option("--seeds", type=click.IntRange(1), help="Train each network so many times.")
-@click.option("--recipe", metavar="NAME", help="See `keras-resnet recipes`; by default the paper's.")
+@click.option(
+    "--budget", metavar="TIME", help="Stop after this time (2h, 30m, 1h30m); the same command goes on."
+)
+@click.option(
+    "--seeds",
+    type=COUNT,
+    metavar="N",
+    help="Train each network N times, from seeds 0 … N-1; by default as often as the paper did.",
+)
+@click.option(
+    "--recipe", metavar="NAME", help="One of `keras-resnet recipes`; by default what fits data and network."
+)
 @click.option("--epochs", type=float, help="Length of each training in epochs.")
 @click.option("--steps", type=COUNT, help="Length of each training in steps.")
-@click.option("--batch-size", type=COUNT, help="Images per step.")
-@click.option("--learning-rate", type=float, help="Peak learning rate.")
+@click.option("--batch-size", type=COUNT, metavar="N", help="Images per step, over all devices.")
+@click.option("--learning-rate", type=float, help="Highest learning rate; not scaled with the batch.")
 @click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the networks' input.")
 @click.option(
     "--hold-out",
     type=click.IntRange(min=0),
+    metavar="N",
     default=0,
-    help="Take that many training images out and validate on them (Sec. 4.2).",
+    help="Take N images out of training and validate on them (5,000 in Sec. 4.2).",
 )
 @precision_option
 @devices_option
-@click.option("--networks", metavar="A,B,…", help="Only these networks; for figure3: which to draw.")
-@click.option("--model", "models", multiple=True, metavar="MODEL", help="figure7: measure this run or file.")
-@click.option("--workdir", default="runs/paper", show_default=True, metavar="DIR", help="Where runs go.")
-@click.option("--show", is_flag=True, help="Show what is measured; train nothing.")
+@click.option(
+    "--networks",
+    metavar="A,B,…",
+    help="Only these, such as resnet20,resnet56; of table1, figure3: which to draw.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="For figure7: measure this run or .keras file, train nothing; can be repeated.",
+)
+@click.option(
+    "--workdir", default="runs/paper", show_default=True, metavar="DIR", help="Folder that the runs go to."
+)
+@click.option("--show", is_flag=True, help="Say what is measured and what is missing; train nothing.")
 @click.option(
     "--output",
     metavar="FILE",
-    help="A PNG file to draw to (table1, figure3: SVG); by default beside the runs.",
+    help="PNG file to draw (SVG for table1 and figure3); by default beside the runs.",
 )
 @json_option
 def paper(
@@ -74,11 +96,11 @@ def paper(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Measure a table or figure of the paper; without a name, list them and what is measured so far.
+    """Measure a table or figure of the paper.
 
-    The smallest network is trained first, from all its seeds. Every run is kept: the same command goes on
-    where it stopped. Without --dataset, tables and figures of ImageNet are shown as printed; the others
-    train on the digits that scikit-learn ships.
+    Without a name, lists them with what is measured so far. The smallest network is trained first, from all
+    its seeds. Every run is kept: the same command goes on where it stopped. Without --dataset, tables and
+    figures of ImageNet are shown as printed; the others train on the digits that scikit-learn ships.
 
     Examples:
 
@@ -151,21 +173,25 @@ def _tell(answer: Answer, as_json: bool) -> None:
 
 @command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--output", metavar="FILE", help="Where to write; report.html or report.md by default.")
+@click.option("--output", metavar="FILE", help="File to write; report.html or report.md by default.")
 @click.option(
     "--format",
     "kind",
     type=click.Choice(["html", "markdown"]),
-    help="By default what the name of --output ends in.",
+    help="By default told by the ending of --output.",
 )
 @data_dir_option
 @click.option(
     "--evaluate/--no-evaluate",
     default=True,
-    help="Test runs that have not been tested yet (the default), where their data can be opened.",
+    help="Whether to test runs that have not been tested yet, where their data can be opened (default: yes).",
 )
 @click.option(
-    "--title", default="Residual networks: a report of training runs", show_default=True, help="Of the page."
+    "--title",
+    metavar="TITLE",
+    default="Residual networks: a report of training runs",
+    show_default=True,
+    help="Title of the page.",
 )
 def report(
     runs: tuple[str, ...],
@@ -175,10 +201,11 @@ def report(
     evaluate: bool,
     title: str,
 ) -> None:
-    """Write one page about training runs: curves, errors beside the paper's, settings, mistakes.
+    """Write one page about training runs.
 
-    A RUN is a run folder, or a folder with run folders below it. The HTML page needs nothing outside
-    itself; Markdown comes with a folder of images beside it.
+    It has their curves, errors beside the paper's, settings and mistakes. A RUN is a run folder, or a folder
+    with run folders below it. The HTML page needs nothing outside itself; Markdown comes with a folder of
+    images beside it.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`keras-resnet train` and `keras-resnet recalibrate`."""
+"""`keras-resnet train`."""
 
 from __future__ import annotations
 
@@ -19,87 +19,163 @@ from keras_resnet.cli.common import (
     start_tensorflow,
 )
 
+SECTIONS = {  # of the help: the first option of each
+    "depth": "Network",
+    "dataset": "Data",
+    "recipe": "Recipe (each option replaces one value of it)",
+    "view": "Augmentation and regularisation (values of the recipe, too)",
+    "precision": "Devices",
+    "seed": "Run",
+}
 
-@command()
-@click.option("--depth", type=int, required=True, help="Layers: 18/34/50/101/152 or 20/32/44/56/110/1202.")
-@click.option("--plain", is_flag=True, help="The plain twin, without shortcuts.")
-@click.option("--shortcut", type=click.Choice(["A", "B", "C"]), help="Shortcut option (Sec. 3.3).")
-@click.option("--downsample", type=click.Choice(["1x1", "3x3"]), help="Where a bottleneck has its stride.")
+
+@command(sections=SECTIONS)
+@click.option(
+    "--depth",
+    type=int,
+    required=True,
+    help="Layers: 18, 34, 50, 101, 152 (for ImageNet) or 20, 32, 44, 56, 110, 1202 (for CIFAR).",
+)
+@click.option("--plain", is_flag=True, help="The same network without shortcuts.")
+@click.option(
+    "--shortcut",
+    type=click.Choice(["A", "B", "C"]),
+    help="Shortcuts (Sec. 3.3): A pads with zeros where dimensions grow, B projects there, C projects "
+    "everywhere; by default B for ImageNet's networks, A for CIFAR's.",
+)
+@click.option(
+    "--downsample",
+    type=click.Choice(["1x1", "3x3"]),
+    help="Convolution of a bottleneck that has the stride: 1x1 as in the paper (default), 3x3 as in "
+    "torchvision.",
+)
+@click.option(
+    "--image-size",
+    type=COUNT,
+    metavar="PIXELS",
+    help="Side of the network's input; by default the network's own, or that of small images.",
+)
+@click.option(
+    "--weights",
+    metavar="imagenet|FILE|RUN",
+    help="Start from the official ImageNet weights, a weights file or an earlier run's folder.",
+)
 @dataset_option
 @data_dir_option
-@click.option("--recipe", metavar="NAME", help="See `keras-resnet recipes`; by default the one that fits.")
-@click.option("--epochs", type=float, help="Length of the training in epochs.")
-@click.option("--steps", type=COUNT, help="Length of the training in steps.")
-@click.option("--batch-size", type=COUNT, help="Images per step, over all devices.")
-@click.option("--learning-rate", type=float, help="Peak learning rate.")
-@click.option("--weight-decay", type=float, help="L2 term in the gradient of kernels.")
+@click.option(
+    "--hold-out",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    help="Take N images out of training and validate on them (5,000 in Sec. 4.2).",
+)
+@skip_limit_option
+@click.option(
+    "--recipe", metavar="NAME", help="One of `keras-resnet recipes`; by default what fits data and network."
+)
+@click.option("--epochs", type=float, help="Length in epochs: passes over the training images.")
+@click.option("--steps", type=COUNT, help="Length in steps of one batch, instead of --epochs.")
+@click.option(
+    "--batch-size", type=COUNT, metavar="N", help="Images per step, over all devices of all machines."
+)
+@click.option("--learning-rate", type=float, help="Highest learning rate; not scaled with the batch.")
+@click.option(
+    "--weight-decay",
+    type=float,
+    help="L2 penalty on the weights of convolutions and classifier, such as 1e-4.",
+)
+@click.option("--freeze", metavar="STAGE", help="Do not train the stages up to this one (conv1 … conv5).")
+@click.option(
+    "--keep-best/--no-keep-best",
+    default=None,
+    help="End with the weights of the epoch of least validation error, not with the last ones.",
+)
 @click.option(
     "--view",
     type=click.Choice(["scale-jitter", "random-resized-crop", "pad-crop", "center"]),
-    help="How training images are cropped; photographs as the paper did: scale-jitter.",
+    help="How training images are cropped: scale-jitter is the paper's for ImageNet, pad-crop for CIFAR, "
+    "center always takes the middle.",
 )
 @click.option(
     "--flip/--no-flip", default=None, help="Mirror half of the images; not for digits, text, signs."
 )
-@click.option("--label-smoothing", type=float, help="Probability spread over all classes: 0.1.")
-@click.option("--mixup", type=float, help="Blend pairs of images: 0.2.")
-@click.option("--cutmix", type=float, help="Paste a part of one image into another: 1.0.")
-@click.option("--randaugment/--no-randaugment", default=None, help="Two random operations on each image.")
-@click.option("--color-jitter", type=float, help="Brightness, contrast, saturation, hue: 0.4.")
-@click.option("--random-erasing", type=float, help="Share of images that lose a rectangle: 0.25.")
-@click.option("--gradient-clip", type=float, help="Largest norm of the whole gradient.")
-@click.option("--ema", type=float, help="Decay of a running average of the weights, such as 0.999.")
+@click.option("--label-smoothing", type=float, help="Probability to spread over all classes, such as 0.1.")
 @click.option(
-    "--keep-best/--no-keep-best",
-    default=None,
-    help="End with the epoch of least validation error, not with the last one.",
+    "--mixup",
+    type=float,
+    help="Blend pairs of images (MixUp): parameter of the Beta distribution, such as 0.2.",
 )
-@click.option("--freeze", metavar="STAGE", help="Do not train up to this stage (conv1 … conv5).")
-@click.option("--weights", metavar="FILE", help='Start from these weights ("imagenet" or a file).')
+@click.option(
+    "--cutmix",
+    type=float,
+    help="Paste a rectangle of another image (CutMix): parameter of the Beta distribution, such as 1.0.",
+)
+@click.option(
+    "--randaugment/--no-randaugment", default=None, help="Two random operations on each image (RandAugment)."
+)
+@click.option(
+    "--color-jitter",
+    type=float,
+    help="Strength of random changes of brightness, contrast, saturation and hue, such as 0.4.",
+)
+@click.option(
+    "--random-erasing", type=float, help="Share of the images that lose a random rectangle, such as 0.25."
+)
+@click.option("--gradient-clip", type=float, help="Largest norm of the whole gradient, such as 1.")
+@click.option(
+    "--ema",
+    type=float,
+    help="Validate and save an exponential moving average of the weights, of this decay, such as 0.999.",
+)
 @precision_option
-@click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the network's input.")
 @devices_option
-@click.option("--workers", metavar="HOST:PORT,…", help="All workers of a run on several machines.")
-@click.option("--worker-index", type=int, help="This machine's place in --workers, from 0.")
+@click.option(
+    "--workers", metavar="HOST:PORT,…", help="Train on several machines: all of them, the same list on each."
+)
+@click.option(
+    "--worker-index", type=int, metavar="I", help="Place of this machine in --workers, counted from 0."
+)
 @click.option(
     "--accumulate",
     type=COUNT,
+    metavar="K",
     default=1,
-    help="Pass each batch in that many parts, to save memory.",
-)
-@click.option(
-    "--hold-out",
-    type=click.IntRange(min=0),
-    default=0,
-    help="Take that many training images out and validate on them (Sec. 4.2).",
+    show_default=True,
+    help="Compute each batch in K parts and update once, to save memory.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
+    metavar="S",
     default=0,
     show_default=True,
-    help="Of weights, order and augmentation.",
+    help="Seed of the initial weights, the order of the images and their augmentation.",
 )
-@click.option("--workdir", metavar="DIR", help="Run folder; runs/NETWORK-DATASET by default.")
-@click.option("--fresh", is_flag=True, help="Start over in a run folder that is not empty.")
+@click.option("--workdir", metavar="DIR", help="Run folder to write to; runs/NETWORK-DATASET by default.")
+@click.option("--fresh", is_flag=True, help="Start over instead of resuming the run in the run folder.")
 @click.option(
     "--checkpoint-minutes",
     type=click.FloatRange(min=0),
+    metavar="M",
     default=5.0,
     show_default=True,
-    help="Save that often.",
+    help="Save a checkpoint every M minutes (one is saved after each epoch anyway).",
 )
-@click.option("--checkpoint-steps", type=COUNT, help="Save every so many steps as well.")
+@click.option("--checkpoint-steps", type=COUNT, metavar="N", help="Save a checkpoint every N steps as well.")
 @click.option(
     "--keep",
     type=COUNT,
+    metavar="N",
     default=2,
     show_default=True,
-    help="Checkpoints to keep, besides the best epoch's.",
+    help="Keep the last N checkpoints, besides the best epoch's.",
 )
-@skip_limit_option
-@click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard to DIR/tensorboard.")
-@click.option("--profile", is_flag=True, help="Write a trace of ten steps to DIR/profile.")
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write curves to the run folder's tensorboard/ (extra keras-resnet[tensorboard]).",
+)
+@click.option("--profile", is_flag=True, help="Write a trace of ten steps to the run folder's profile/.")
 @json_option
 def train(
     depth: int,
@@ -129,11 +205,11 @@ def train(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Train a network; run the same command again to resume.
+    """Train a network, or resume its training.
 
     Without --dataset it trains on the 1,797 digits that scikit-learn ships. The run folder gets run.json
-    (settings, hardware, results), history.csv (one row an epoch), checkpoints and model.keras. Ctrl-C
-    saves and says how to go on.
+    (settings, hardware, results), history.csv (one row an epoch), checkpoints and, at the end, model.keras.
+    Ctrl-C saves a checkpoint; the same command goes on from there.
 
     Examples:
 
@@ -192,37 +268,3 @@ def train(
             f"{result.train_error:.2f} %, {result.images_per_second:,.0f} images/s"
             f"{skipped_images(result.skipped, result.workdir)}; model: {result.model}"
         )
-
-
-@command()
-@click.argument("model")
-@dataset_option
-@data_dir_option
-@click.option(
-    "--batches",
-    type=COUNT,
-    default=100,
-    show_default=True,
-    help="Training batches to average over.",
-)
-@click.option("--batch-size", type=COUNT, default=128, show_default=True, help="Images per batch.")
-@click.option("--output", metavar="FILE", help="Where to write; by default the model is replaced.")
-def recalibrate(
-    model: str, dataset: str | None, data_dir: str | None, batches: int, batch_size: int, output: str | None
-) -> None:
-    """Set batch normalisation's statistics to averages over training images.
-
-    The authors' released models hold such averages, taken after training, instead of moving ones.
-
-    Example:
-
-    \b
-        keras-resnet recalibrate runs/resnet20-digits --output recalibrated.keras
-    """
-    start_tensorflow()
-    from keras_resnet.training.recalibration import recalibrate_file
-
-    path = recalibrate_file(
-        model, dataset=dataset, data_dir=data_dir, batches=batches, batch_size=batch_size, output=output
-    )
-    click.echo(f"recalibrated over up to {batches} batches: {path}")

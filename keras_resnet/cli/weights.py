@@ -29,20 +29,32 @@ class Triple(click.ParamType):
 
 @command("import-weights")
 @click.argument("file")
-@click.option("--name", required=True, help="The network: resnet50, vgg16, resnet20, …")
-@click.option("--classes", type=COUNT, help="By default the network's own number.")
-@click.option("--shortcut", type=click.Choice(["A", "B", "C"]), help="Of the file's network (Sec. 3.3).")
 @click.option(
-    "--downsample", type=click.Choice(["1x1", "3x3"]), help="Where its bottlenecks have their stride."
+    "--name", required=True, metavar="NETWORK", help="Whose weights they are: resnet50, vgg16, resnet20, …"
 )
-@click.option("--mean", type=Triple(), help="What the file's network had subtracted, 0…255 units.")
-@click.option("--std", type=Triple(), help="What it was then divided by, 0…255 units.")
+@click.option("--classes", type=COUNT, metavar="N", help="Refuse a file of another number of classes than N.")
 @click.option(
-    "--padding", type=click.Choice(["both", "end"]), help="Where the file's option A has its zeros."
+    "--shortcut",
+    type=click.Choice(["A", "B", "C"]),
+    help="Shortcut option of the file's network (Sec. 3.3); by default what the file says, else as in "
+    "`keras-resnet models`.",
 )
-@click.option("--label-names", metavar="FILE", help="Class names, one a line.")
 @click.option(
-    "--output", default="model.keras", show_default=True, metavar="FILE.keras", help="Where to write."
+    "--downsample",
+    type=click.Choice(["1x1", "3x3"]),
+    help="Convolution of its bottlenecks that has the stride; by default what the file says, else 3x3 for "
+    "torch and 1x1 for keras.applications.",
+)
+@click.option("--mean", type=Triple(), help="What was subtracted from its inputs, in units of 0…255.")
+@click.option("--std", type=Triple(), help="What they were then divided by, in units of 0…255.")
+@click.option(
+    "--padding",
+    type=click.Choice(["both", "end"]),
+    help="Where its option A has the zero channels: on both sides of the others, or after them.",
+)
+@click.option("--label-names", metavar="FILE", help="Text file of the class names, one a line.")
+@click.option(
+    "--output", default="model.keras", show_default=True, metavar="FILE.keras", help="File to write."
 )
 def import_weights(
     file: str,
@@ -56,9 +68,10 @@ def import_weights(
     label_names: str | None,
     output: str,
 ) -> None:
-    """Turn weights from elsewhere into a .keras file: torchvision, timm, keras.applications, CIFAR.
+    """Convert weights of other libraries to a .keras file.
 
-    Reads .pth/.th (never executing a pickle), .safetensors and .h5. Wrong depth, missing, surplus and
+    FILE is torchvision's, timm's, keras.applications' or a CIFAR checkpoint: .pth or .th (nothing in the
+    pickle is executed), .safetensors, .h5. Wrong depth, missing, surplus and
     misshapen tensors are listed by name.
 
     Examples:
@@ -101,11 +114,13 @@ def _lines(file: str) -> list[str]:
     type=click.Choice(["torch"]),
     default="torch",
     show_default=True,
-    help="Whose names and layout the file has.",
+    help="Library whose names and layout the file gets; torch is torchvision.",
 )
 @click.argument("file", metavar="FILE.safetensors")
 def export_weights(model: str, target: str, file: str) -> None:
-    """Write MODEL's weights under the names of torchvision's model of the same network.
+    """Write a model's weights in torchvision's layout.
+
+    MODEL is a run folder or a .keras file; torchvision's model of the same network loads the result.
 
     Example:
 
