@@ -7,7 +7,11 @@ PIP_INSTALL = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 
-.PHONY: demo test test-peers docs bench audit clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-peers docs bench audit clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
 .venv/bin/pip .venv-bench/bin/pip: %/bin/pip:
 	@test -n "$(PYTHON)" || { echo "keras-resnet needs Python 3.11 or 3.12; name one with make PYTHON=…"; exit 1; }
@@ -60,5 +64,5 @@ audit: .venv/.test  ## known vulnerabilities of what is installed in .venv; asks
 	$(PIP_INSTALL) pip-audit
 	$(BIN)/pip-audit --local --skip-editable
 
-clean:
+clean:  ## remove the environments and what is built; runs/ and exports/ stay
 	rm -rf .venv .venv-bench build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

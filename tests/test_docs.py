@@ -11,6 +11,7 @@ import io
 import pkgutil
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -108,7 +109,9 @@ def test_every_block_can_run_or_says_why_not(block, tmp_path):
         assert not re.search(r"^\s*(keras-resnet|python|make|import) ", block.code, re.M), "that is code"
     if block.language == "yaml":
         assert block.reason, f"{block.place}: YAML is not run here; say why"
-        for words in re.findall(r"\[keras-resnet,(.*?)\]", block.code, re.S):
+        containers = re.findall(r"^ *args: \[(.*?)\]", block.code, re.M | re.S)
+        assert containers, f"{block.place}: no `args: [train, …]` of the image's entry point"
+        for words in containers:
             parse([word.strip().strip('"') for word in words.split(",")], block.place)
     if block.language in SHELL:
         for line in commands(block.code):
@@ -126,6 +129,12 @@ def test_commands_in_the_text_parse(page):
             parse([first, *rest], f"{page.name}: `keras-resnet {line}`")
         else:
             assert first in main.commands, line
+
+
+def test_make_lists_its_targets():
+    result = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    told = re.findall(r"^make ([a-z-]+): \S", result.stdout, re.M)
+    assert sorted(told) == sorted(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
 
 
 def all_commands(group: Any = main, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
