@@ -1,6 +1,6 @@
 # The image that docs/distributed.md runs: docker build -t keras-resnet .
 # Without GPUs: docker build --build-arg EXTRAS= -t keras-resnet .
-# With the server: docker build --build-arg EXTRAS=[gpu,serve] -t keras-resnet .
+# With the server: docker build --build-arg 'EXTRAS=[gpu,serve]' -t keras-resnet .
 # Files in a folder of yours: docker run --user "$(id -u):$(id -g)" -v "$PWD:/data" keras-resnet train --depth 20
 # On GPUs, with the NVIDIA Container Toolkit: docker run --gpus all …
 FROM python:3.12-slim-bookworm

@@ -159,11 +159,13 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
 @click.argument("dataset")
 @click.argument("output")
 @data_dir_option
-@click.option("--split", metavar="SPLIT", default="test", show_default=True, help="Split to take them from.")
+@click.option(
+    "--split", metavar="SPLIT", help="Split to take them from; by default test, else the validation split."
+)
 @click.option(
     "--count", type=COUNT, metavar="N", default=5, show_default=True, help="Number of images to write."
 )
-def samples_command(dataset: str, output: str, data_dir: str | None, split: str, count: int) -> None:
+def samples_command(dataset: str, output: str, data_dir: str | None, split: str | None, count: int) -> None:
     """Write a few images as PNG files.
 
     They are spread evenly over the split and go to the folder OUTPUT as LABEL-INDEX.png.
@@ -176,6 +178,8 @@ def samples_command(dataset: str, output: str, data_dir: str | None, split: str,
     start_tensorflow()
     from keras_resnet.data.samples import write_samples
     from keras_resnet.data.sources import open_dataset
+    from keras_resnet.evaluation import evaluation_split
 
-    for path in write_samples(open_dataset(dataset, data_dir=data_dir), split, output, count):
+    opened = open_dataset(dataset, data_dir=data_dir)
+    for path in write_samples(opened, split or evaluation_split(opened), output, count):
         echo(str(path))

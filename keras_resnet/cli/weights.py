@@ -103,7 +103,11 @@ def import_weights(
 def _lines(file: str) -> list[str]:
     if not Path(file).is_file():
         raise UsageError(f"no file {file} with label names")
-    return [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")  # editors on Windows put a mark at the beginning
+    except UnicodeDecodeError:
+        raise UsageError(f"the label names in {file} are not UTF-8: save it as that") from None
+    return [line for line in text.splitlines() if line.strip()]
 
 
 @command("export-weights")
