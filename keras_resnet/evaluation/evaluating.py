@@ -25,6 +25,7 @@ from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.evaluation.running import Collected, collect, score_batches
 from keras_resnet.evaluation.scores import Scores, average
 from keras_resnet.evaluation.scores import save_scores as write_scores
+from keras_resnet.pages.writing import require_writable
 from keras_resnet.saving import LoadedModel
 
 Model = str | os.PathLike[str] | LoadedModel | Classifier
@@ -73,8 +74,12 @@ def evaluate(
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     split = split or evaluation_split(dataset)
-    dataset.images(split)  # an unknown split is told before minutes of loading
-    target = None if save_scores is None else _writable(Path(save_scores))
+    # What is wrong with the call is told before hours of computing.
+    dataset.images(split)
+    for model in models:
+        if isinstance(model, (str, os.PathLike)) and not Path(model).exists():
+            raise UserError(f"no model at {model}: expected a run folder, a .keras file or an export")
+    target = None if save_scores is None else require_writable(save_scores)
     run = _Run(dataset, split, batch_size, progress, strategy, skip_limit)
     parts: list[Scores] = []
     partials: list[Path | None] = []
@@ -94,17 +99,6 @@ def evaluate(
     for partial in filter(None, partials):
         partial.unlink(missing_ok=True)
     return Evaluation.from_scores(scores)
-
-
-def _writable(target: Path) -> Path:
-    """Learn now, not after hours of computing, that the scores cannot be saved there."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise UserError(f"cannot write {target}: name a file in a folder that you may write to")
-    return target
 
 
 def _partial(target: Path, number: int, strategy: Any) -> Path:
@@ -128,7 +122,7 @@ class _Run:
     def score(self, classifier: Classifier, view: EvalView, title: str, partial: Path | None) -> Scores:
         """One model over the split."""
         order = class_order(classifier, self.dataset)
-        collected = Collected(self._identity(classifier, view), partial)
+        collected = Collected(self._identity(classifier, view), self.dataset.classes, partial)
         done = collected.resume()
         if collected.skipped is None:
             self._fill(collected, done, classifier, view, title)
@@ -137,6 +131,8 @@ class _Run:
         rows = [replicas.gather_rows(self.strategy, part) for part in collected.rows()]
         by_number = np.argsort(rows[0], kind="stable")
         index, labels, probabilities = (part[by_number] for part in rows)
+        if not len(index):
+            raise UserError(f"nothing to evaluate: {self.dataset.name} has no readable image")
         if len(np.unique(index)) != len(index):
             raise RuntimeError(f"{self.dataset.name} {self.split}: an image was scored twice")
         if labels.min() < 0:
