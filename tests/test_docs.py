@@ -11,6 +11,7 @@ import io
 import pkgutil
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -126,6 +127,13 @@ def test_commands_in_the_text_parse(page):
             parse([first, *rest], f"{page.name}: `keras-resnet {line}`")
         else:
             assert first in main.commands, line
+
+
+def test_extras_that_are_named_exist():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for file in (*PAGES, *(REPOSITORY / "keras_resnet").rglob("*.py")):
+        for names in re.findall(r"(?:keras-resnet|\.)\[([a-z,]+)\]", file.read_text(encoding="utf-8")):
+            assert set(names.split(",")) <= project["optional-dependencies"].keys(), f"{file}: [{names}]"
 
 
 def all_commands(group: Any = main, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
