@@ -86,7 +86,7 @@ def write_test(folder: Path, errors: int, images: int = 100, seed: int = 1) -> N
     scores = Scores(
         (folder.name,),
         "digits",
-        "test",
+        f"test[:{images}]",
         "single",
         names,
         np.arange(images),
@@ -102,6 +102,6 @@ def write_test(folder: Path, errors: int, images: int = 100, seed: int = 1) -> N
         "views": "single",
         "top1_interval": [0.0, 12.0],
         "dataset": "digits",
-        "split": "test",
+        "split": f"test[:{images}]",
     }
     (folder / "evaluation-single.json").write_text(json.dumps(found))

@@ -12,6 +12,7 @@ import pkgutil
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -135,6 +136,13 @@ def test_make_lists_its_targets():
     result = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     told = re.findall(r"^make ([a-z-]+): \S", result.stdout, re.M)
     assert sorted(told) == sorted(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
+
+
+def test_extras_that_are_named_exist():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for file in (*PAGES, *(REPOSITORY / "keras_resnet").rglob("*.py")):
+        for names in re.findall(r"(?:keras-resnet|\.)\[([a-z,]+)\]", file.read_text(encoding="utf-8")):
+            assert set(names.split(",")) <= project["optional-dependencies"].keys(), f"{file}: [{names}]"
 
 
 def all_commands(group: Any = main, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -99,9 +99,12 @@ def evaluate(
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation import evaluate as run_evaluation
     from keras_resnet.evaluation.protocols import data_of
+    from keras_resnet.pages.writing import require_writable
     from keras_resnet.serving.forms import is_converted, open_form
     from keras_resnet.training.devices import make_strategy
 
+    for file in filter(None, (report, mistakes)):
+        require_writable(file)
     strategy = make_strategy(devices)
     with strategy.scope():
         first = open_form(models[0])
@@ -120,12 +123,12 @@ def evaluate(
         strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
         skip_limit=skip_limit,
     )
+    _show(result, report, as_json, data)
     if mistakes:
         from keras_resnet.evaluation.mistakes import write_mistakes_sheet
 
         write_mistakes_sheet(result, data, mistakes)
         echo(f"mistakes: {mistakes}", err=True)
-    _show(result, report, as_json, data)
 
 
 @command()
@@ -182,14 +185,19 @@ def compare(first: str, second: str, as_json: bool) -> None:
 
 
 def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset | None = None) -> None:
+    """Say what was found, and only then write its page: the numbers may have taken hours."""
+    if as_json:
+        echo_json(result.to_json())
+    else:
+        _print(result)
     if report:
         from keras_resnet.evaluation.report import write_report
 
         write_report(result, report, dataset=data)
         echo(f"report: {report}", err=True)
-    if as_json:
-        echo_json(result.to_json())
-        return
+
+
+def _print(result: Evaluation) -> None:
     for name in result.errors_shown:
         low, high = result.intervals[name]
         label = "top-1" if name == "top1_error" else "top-5"

@@ -16,6 +16,7 @@ from keras_resnet.cli.common import (
     echo_table,
     json_option,
     precision_option,
+    skip_limit_option,
     start_tensorflow,
 )
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 )
 @precision_option
 @devices_option
+@skip_limit_option
 @click.option(
     "--networks",
     metavar="A,B,…",
@@ -88,6 +90,7 @@ def paper(
     hold_out: int,
     precision: str,
     devices: str,
+    skip_limit: float,
     networks: str | None,
     models: tuple[str, ...],
     workdir: str,
@@ -122,7 +125,7 @@ def paper(
         _tell(answers.list_experiments(workdir), as_json)
         return
     experiment = get_experiment(name)
-    only = tuple(part.strip() for part in networks.split(",")) if networks else None
+    only = tuple(part for word in (networks or "").split(",") if (part := word.strip()))
     if experiment.measure == "none":
         _tell(answers.drawn(experiment, only, output or f"{workdir}/{name}.svg"), as_json)
         return
@@ -131,7 +134,9 @@ def paper(
         if experiment.measure != "responses":
             raise UsageError("--model belongs to figure7: other tables and figures train their networks")
         start_tensorflow()
-        found = answers.responses_of_models(models, dataset, data_dir, workdir=workdir, output=output)
+        found = answers.responses_of_models(
+            models, dataset, data_dir, workdir=workdir, output=output, skip_limit=skip_limit
+        )
         _tell(found, as_json)
         return
     if dataset is None and not quick and experiment.imagenet:
@@ -144,7 +149,15 @@ def paper(
         conditions = quick_conditions(precision, devices)
     else:
         conditions = Conditions(
-            dataset or "digits", data_dir, recipe, changes, image_size, precision, devices, hold_out
+            dataset or "digits",
+            data_dir,
+            recipe,
+            changes,
+            image_size,
+            precision,
+            devices,
+            hold_out,
+            skip_limit,
         )
     from keras_resnet.data.sources import open_dataset
 
@@ -181,6 +194,7 @@ def _tell(answer: Answer, as_json: bool) -> None:
     help="By default told by the ending of --output.",
 )
 @data_dir_option
+@skip_limit_option
 @click.option(
     "--evaluate/--no-evaluate",
     default=True,
@@ -198,6 +212,7 @@ def report(
     output: str | None,
     kind: str | None,
     data_dir: str | None,
+    skip_limit: float,
     evaluate: bool,
     title: str,
 ) -> None:
@@ -217,5 +232,7 @@ def report(
     from keras_resnet.report.report import write_report
 
     output = output or ("report.md" if kind == "markdown" else "report.html")
-    path = write_report(runs, output, kind=kind, data_dir=data_dir, evaluate=evaluate, title=title)
+    path = write_report(
+        runs, output, kind=kind, data_dir=data_dir, skip_limit=skip_limit, evaluate=evaluate, title=title
+    )
     click.echo(path)

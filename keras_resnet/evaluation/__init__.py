@@ -14,13 +14,14 @@ from keras_resnet.evaluation.scores import Scores, load_scores
 
 if TYPE_CHECKING:
     from keras_resnet.evaluation.classifier import Classifier, open_classifier
-    from keras_resnet.evaluation.protocols import VIEWS, evaluate, evaluation_split
+    from keras_resnet.evaluation.evaluating import evaluate
+    from keras_resnet.evaluation.protocols import VIEWS, evaluation_split
 
 _HOMES = {
     "Classifier": "classifier",
     "open_classifier": "classifier",
     "VIEWS": "protocols",
-    "evaluate": "protocols",
+    "evaluate": "evaluating",
     "evaluation_split": "protocols",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ def confident_mistakes(scores: Scores, count: int = 24) -> list[Mistake]:
 
 
 def pictures(
-    mistakes: Sequence[Mistake], dataset: Dataset, split: str, side: int = TILE
+    mistakes: Sequence[Mistake], scores: Scores, dataset: Dataset, side: int = TILE
 ) -> list[Image.Image]:
     """The images of `mistakes`, whole, fitted into squares of `side` pixels.
 
@@ -60,12 +61,14 @@ def pictures(
     Raises:
         UserError: the data set has other images than were scored.
     """
-    found = _images(dataset, split, {mistake.index for mistake in mistakes})
+    found = _images(scores, dataset, {mistake.index for mistake in mistakes})
     fitted = []
     for mistake in mistakes:
         image, label = found.get(mistake.index, (None, -1))
         if image is None or dataset.label_names[label] != mistake.label:
-            raise UserError(f"{dataset.name} ({split}) has changed since it was scored: evaluate again")
+            raise UserError(
+                f"{dataset.name} ({scores.split}) has changed since it was scored: evaluate again"
+            )
         picture = Image.fromarray(image)
         enlarge = side // max(picture.size)
         if enlarge > 1:
@@ -77,17 +80,26 @@ def pictures(
     return fitted
 
 
-def _images(dataset: Dataset, split: str, numbers: set[int]) -> dict[int, tuple[np.ndarray, int]]:
-    """The images [H, W, 3] uint8 of these numbers with their labels; only streams must be read through."""
+def _images(scores: Scores, dataset: Dataset, numbers: set[int]) -> dict[int, tuple[np.ndarray, int]]:
+    """The images [H, W, 3] uint8 of these numbers with their labels, as far as they are what was scored.
+
+    Only streams must be read through.
+    """
+    import tensorflow as tf
+
     from keras_resnet.data.examples import split_examples, split_stream
     from keras_resnet.data.pipeline import evaluation_images
 
-    if split_stream(dataset, split) is None:
-        examples = split_examples(dataset, split)
-        known = [number for number in numbers if number < len(examples)]
-        return {n: (np.asarray(examples.image(np.int64(n))), int(examples.labels[n])) for n in known}
     found: dict[int, tuple[np.ndarray, int]] = {}
-    for image, label, index in evaluation_images(dataset, split):
+    if split_stream(dataset, scores.split) is None:
+        examples = split_examples(dataset, scores.split)
+        if len(examples) != len(scores.index) + len(scores.skipped):
+            return {}  # a number may mean another image now
+        for number in numbers:
+            with suppress(tf.errors.OpError):  # damaged since
+                found[number] = examples.image(np.int64(number)).numpy(), int(examples.labels[number])
+        return found
+    for image, label, index in evaluation_images(dataset, scores.split):
         if int(index) in numbers:
             found[int(index)] = (image.numpy(), int(label))
         if len(found) == len(numbers):
@@ -106,7 +118,7 @@ def gallery(scores: Scores, dataset: Dataset, count: int = 24) -> Gallery | None
         Picture(
             _encoded(picture), f"is {mistake.label}, taken for {mistake.predicted}, {mistake.confidence:.1%}"
         )
-        for mistake, picture in zip(mistakes, pictures(mistakes, dataset, scores.split), strict=True)
+        for mistake, picture in zip(mistakes, pictures(mistakes, scores, dataset), strict=True)
     ]
     caption = f"{len(shown)} of the mistakes on {scores.dataset} ({scores.split}), surest first."
     return Gallery(shown, "mistakes", caption) if shown else None
@@ -140,7 +152,7 @@ def write_mistakes_sheet(
     if not mistakes:
         draw.text((margin, margin), "no mistakes", "black", font)
     for number, (mistake, picture) in enumerate(
-        zip(mistakes, pictures(mistakes, dataset, evaluation.scores.split), strict=True)
+        zip(mistakes, pictures(mistakes, evaluation.scores, dataset), strict=True)
     ):
         left = margin + number % COLUMNS * (TILE + margin)
         top = margin + number // COLUMNS * (TILE + CAPTION + margin)

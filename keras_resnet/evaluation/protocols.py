@@ -1,101 +1,24 @@
-"""`evaluate`: models in any saved form, over a split of a data set, by the paper's test protocols."""
+"""The rules of a test: on which data, which split, which views, and which output is which class."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_resnet.data import digits
-from keras_resnet.data.pipeline import evaluation_batches, evaluation_images
-from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, validation_split
 from keras_resnet.data.views import EvalView, eval_view
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.evaluation import replicas
-from keras_resnet.evaluation.classifier import Classifier, open_classifier
-from keras_resnet.evaluation.multi_scale import score_images
-from keras_resnet.evaluation.progress import progress as show_progress
-from keras_resnet.evaluation.result import Evaluation
-from keras_resnet.evaluation.running import Collected, collect, score_batches
-from keras_resnet.evaluation.scores import Scores, average
-from keras_resnet.evaluation.scores import save_scores as write_scores
-from keras_resnet.saving import LoadedModel, ModelInfo
+from keras_resnet.saving import ModelInfo
+
+if TYPE_CHECKING:
+    from keras_resnet.evaluation.classifier import Classifier
 
 VIEWS: tuple[str, ...] = ("single", "10-crop", "multi-scale")
-Model = str | os.PathLike[str] | LoadedModel | Classifier
-
-
-def evaluate(
-    models: Sequence[Model] | Model,
-    dataset: Dataset,
-    *,
-    split: str | None = None,
-    views: str = "single",
-    batch_size: int = 64,
-    sizes: Sequence[int] | None = None,
-    save_scores: str | os.PathLike[str] | None = None,
-    progress: bool = True,
-    strategy: Any = None,
-    skip_limit: float = 0.05,
-) -> Evaluation:
-    """Test `models` on a split; several are an ensemble, their probabilities averaged.
-
-    Args:
-        models: run folders, `.keras` files, exported SavedModels, or models already loaded.
-        dataset: what `keras_resnet.data.sources.open_dataset` returned.
-        split: "test" where there is one (with labels), else the validation split.
-        views: "single" (one central crop), "10-crop" (four corners and centre with mirror images,
-            probabilities averaged), or "multi-scale" (whole images at several sizes, Sec. 3.4).
-        batch_size: views a step, over all local devices; changes nothing but speed and memory.
-        sizes: shorter sides of the multi-scale test in pixels; the paper's, in proportion to the
-            model's image size, by default.
-        save_scores: an .npz file for `combine_scores`. An interrupted run with the same arguments
-            goes on where it stopped, from the file beside it that ends in `.partial`.
-        progress: a bar on stderr if it is a terminal, else a line a minute.
-        strategy: a `tf.distribute` strategy; every image is computed once on one of its devices.
-        skip_limit: the largest accepted share of unreadable images.
-
-    Raises:
-        UsageError: unknown views or split, or views that the model cannot be tested with.
-        UserError: an unreadable model, other classes than the data has, too many unreadable images.
-    """
-    if isinstance(models, (str, os.PathLike, LoadedModel, Classifier)):
-        models = [models]
-    if not models:
-        raise UsageError("nothing to evaluate: name at least one model")
-    if views not in VIEWS:
-        raise UsageError(f"unknown views {views!r}; choose one of {', '.join(VIEWS)}")
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, not {batch_size}")
-    split = split or evaluation_split(dataset)
-    dataset.images(split)  # an unknown split is told before minutes of loading
-    target = None if save_scores is None else _writable(Path(save_scores))
-    run = _Run(dataset, split, batch_size, progress, strategy, skip_limit)
-    parts: list[Scores] = []
-    partials: list[Path | None] = []
-    for number, source in enumerate(models):
-        # One at a time: an ensemble needs the memory of one model only.
-        with strategy.scope() if strategy is not None else nullcontext():
-            classifier = open_classifier(source)
-        title = classifier.name if len(models) == 1 else f"[{number + 1}/{len(models)}] {classifier.name}"
-        view = view_of(classifier.info, views, sizes)
-        # A model that came from no file cannot be recognised when the run is repeated.
-        resumable = target is not None and classifier.path is not None
-        partials.append(_partial(target, number, strategy) if target and resumable else None)
-        parts.append(run.score(classifier, view, title, partials[-1]))
-    scores = average(parts)
-    if target is not None and replicas.worker_of(strategy)[0] == 0:
-        write_scores(scores, target)
-    for partial in filter(None, partials):
-        partial.unlink(missing_ok=True)
-    return Evaluation.from_scores(scores)
 
 
 def data_of(info: ModelInfo, model: str, named: str | None = None) -> str:
@@ -177,120 +100,3 @@ def class_order(classifier: Classifier, dataset: Dataset) -> np.ndarray:
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _writable(target: Path) -> Path:
-    """Learn now, not after hours of computing, that the scores cannot be saved there."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise UserError(f"cannot write {target}: name a file in a folder that you may write to")
-    return target
-
-
-def _partial(target: Path, number: int, strategy: Any) -> Path:
-    """Where the scores of an unfinished model are kept."""
-    worker, workers = replicas.worker_of(strategy)
-    of_worker = f".{worker}-{workers}" if workers > 1 else ""
-    return target.with_name(f"{target.name}.{number + 1}{of_worker}.partial")
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What all models of one call to `evaluate` share."""
-
-    dataset: Dataset
-    split: str
-    batch_size: int
-    progress: bool
-    strategy: Any
-    skip_limit: float
-
-    def score(self, classifier: Classifier, view: EvalView, title: str, partial: Path | None) -> Scores:
-        """One model over the split."""
-        order = class_order(classifier, self.dataset)
-        collected = Collected(self._identity(classifier, view), partial)
-        done = collected.resume()
-        if collected.skipped is None:
-            self._fill(collected, done, classifier, view, title)
-        skipped = replicas.gather_names(self.strategy, collected.skipped or ())
-        self._skips(skipped).check()  # of all workers
-        rows = [replicas.gather_rows(self.strategy, part) for part in collected.rows()]
-        by_number = np.argsort(rows[0], kind="stable")
-        index, labels, probabilities = (part[by_number] for part in rows)
-        if len(np.unique(index)) != len(index):
-            raise RuntimeError(f"{self.dataset.name} {self.split}: an image was scored twice")
-        if labels.min() < 0:
-            raise UserError(f"{self.dataset.name}: split {self.split} has no labels; choose another one")
-        broken = int((~np.isfinite(probabilities)).any(axis=1).sum())
-        if broken:
-            raise UserError(
-                f"{classifier.name} answers NaN for {broken} of {len(index)} images: its training has "
-                "diverged; train again with a lower learning rate"
-            )
-        return Scores(
-            (classifier.name,),
-            self.dataset.name,
-            self.split,
-            view.name,
-            tuple(self.dataset.label_names),
-            index,
-            labels,
-            probabilities[:, order],
-            skipped,
-        )
-
-    def _fill(
-        self, collected: Collected, done: np.ndarray, classifier: Classifier, view: EvalView, title: str
-    ) -> None:
-        """Score what `collected` lacks: all but the images numbered in `done`."""
-        worker, workers = replicas.worker_of(self.strategy)
-        log = self._skips()
-        if view.name == "multi-scale":
-            whole = evaluation_images(self.dataset, self.split, skip_log=log).shard(workers, worker)
-            pixels = self.batch_size * view.image_size**2
-            stream = score_images(whole, classifier, view.sizes, done, pixels, self.strategy)
-        else:
-            images = max(1, self.batch_size // (10 if view.name == "10-crop" else 1))
-            batches = evaluation_batches(
-                self.dataset,
-                self.split,
-                view,
-                batch_size=images * workers,
-                worker=worker,
-                workers=workers,
-                skip_log=log,
-            )
-            stream = score_batches(batches, classifier.predict, done, images, self.strategy)
-        total = -(-self.dataset.images(self.split) // workers)
-        with log.watch(), show_progress(title, total, len(done), show=self.progress) as advance:
-
-            def done_more(images: int) -> None:
-                log.check()
-                advance(images)
-
-            collect(stream, collected, done_more)
-        log.check()
-        collected.complete(log.names)
-
-    def _skips(self, names: Iterable[str] = ()) -> SkipLog:
-        log = SkipLog(self.skip_limit)
-        log.expect(self.split, self.dataset.images(self.split))
-        for name in names:
-            log.add(self.split, name)
-        return log
-
-    def _identity(self, classifier: Classifier, view: EvalView) -> dict[str, Any]:
-        """What must be the same for an interrupted run to go on: as JSON knows it."""
-        path = classifier.path
-        files = [] if path is None else [path, *path.rglob("*")]
-        return {
-            "model": str(path),
-            "changed": max((file.stat().st_mtime_ns for file in files), default=0),
-            "dataset": self.dataset.name,
-            "split": self.split,
-            "images": self.dataset.images(self.split),
-            "view": [view.name, view.image_size, view.resize, list(view.sizes)],
-        }

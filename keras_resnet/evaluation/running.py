@@ -31,6 +31,7 @@ class Collected:
     """
 
     identity: dict[str, Any]
+    classes: int
     file: Path | None = None
     index: list[np.ndarray] = field(default_factory=list)
     labels: list[np.ndarray] = field(default_factory=list)
@@ -41,8 +42,11 @@ class Collected:
     def resume(self) -> np.ndarray:
         """Take over what an interrupted run of the same kind left; returns the numbers of its images."""
         if self.file is not None and self.file.exists():
-            meta, arrays = read_arrays(self.file)
-            if meta["identity"] == self.identity:
+            try:
+                meta, arrays = read_arrays(self.file)
+            except UserError:  # a machine that died may leave half a file: nothing to go on from
+                return np.zeros(0, np.int64)
+            if meta.get("identity") == self.identity:
                 self.index, self.labels = [arrays["index"]], [arrays["labels"]]
                 self.probabilities = [arrays["probabilities"]]
                 self.skipped = None if meta["skipped"] is None else tuple(meta["skipped"])
@@ -70,13 +74,11 @@ class Collected:
             self._saved = time.monotonic()
 
     def rows(self) -> Rows:
-        """Everything collected, in the order in which it came."""
-        if not self.index:
-            raise UserError(f"nothing to evaluate: {self.identity['dataset']} has no readable image")
+        """Everything collected, in the order in which it came; of few images, a worker may have none."""
         return (
-            np.concatenate(self.index),
-            np.concatenate(self.labels),
-            np.concatenate(self.probabilities),
+            np.concatenate([np.zeros(0, np.int64), *self.index]),
+            np.concatenate([np.zeros(0, np.int32), *self.labels]),
+            np.concatenate([np.zeros((0, self.classes), np.float32), *self.probabilities]),
         )
 
 

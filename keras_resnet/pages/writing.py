@@ -14,6 +14,24 @@ from keras_resnet.pages.markdown import render_markdown
 FORMATS = ("html", "markdown")
 
 
+def require_writable(path: str | os.PathLike[str]) -> Path:
+    """Learn before hours of computing, not after, that what comes of them cannot be written to `path`.
+
+    Missing folders are made.
+
+    Raises:
+        UserError: it is a folder, or in one that may not be written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write {path}: name a file in a folder that you may write to")
+    return path
+
+
 def write_page(page: Page, path: str | os.PathLike[str], kind: str | None = None) -> Path:
     """Write `page` to `path`; Markdown puts its images into a folder beside it, named NAME_files.
 

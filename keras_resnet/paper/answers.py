@@ -11,6 +11,7 @@ from typing import Any
 from keras_resnet.errors import UserError
 from keras_resnet.pages import plots
 from keras_resnet.pages.blocks import Table
+from keras_resnet.pages.writing import require_writable
 from keras_resnet.paper import figures, results
 from keras_resnet.paper.drawing import FIGURE3, TABLE1, draw, network_table, standalone, table1
 from keras_resnet.paper.estimates import imagenet_hours
@@ -112,19 +113,22 @@ def responses_of_models(
     *,
     workdir: str | Path,
     output: str | Path | None = None,
+    skip_limit: float = 0.05,
 ) -> Answer:
     """Figure 7 for run folders and model files, each on `dataset` or on what it was trained on.
 
     The plot goes to `output`; None: to `workdir`, and there is none where matplotlib is missing.
 
     Raises:
-        UserError: a model or its data cannot be read, or `output` cannot be drawn.
+        UserError: a model, its data or more than `skip_limit` of its images cannot be read, or `output`
+            cannot be drawn.
     """
     if output:
         plots.require()
+        require_writable(output)
     from keras_resnet.paper.responses import responses_of
 
-    found = responses_of(models, dataset, data_dir)
+    found = responses_of(models, dataset, data_dir, skip_limit)
     labelled = [(f"{r.network}, {Path(model).name}", r.stds) for model, r in found]
     path = Path(output or Path(workdir) / "figure7.png")
     plot, notes = _try(
@@ -161,6 +165,7 @@ def measure(
     """
     if output:
         plots.require()
+        require_writable(output)
     complete = show or run_plan(plan, budget=budget, say=say)
     path = Path(output or plan.folder / f"{plan.experiment.name}.png")
     plot, notes = _try(lambda: results.plot(plan, path), bool(output))

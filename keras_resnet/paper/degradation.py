@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import eq
 from statistics import fmean
 
 from keras_resnet.errors import UserError
-from keras_resnet.paper.folders import RunFolder
+from keras_resnet.paper.folders import RunFolder, same_data
 
 # Percentage points of training error below which two networks train equally well.
 MARGIN = 0.5
@@ -116,8 +117,10 @@ def _require_equal_conditions(runs: Sequence[RunFolder]) -> None:
     """Degradation is a statement about equal conditions; anything else would be no comparison."""
     for run in runs[1:]:
         first = runs[0]
+        there, here = first.settings, run.settings
         for name in ("dataset", "image_size", "hold_out", "precision", "recipe"):
-            if run.settings[name] != first.settings[name]:
+            same = same_data if name == "dataset" else eq
+            if not same(there[name], here[name]):
                 raise UserError(
                     f"{first.path} and {run.path} cannot be compared: they differ in {name}; train both "
                     "under equal conditions"

@@ -35,12 +35,15 @@ class Net:
 
     @property
     def label(self) -> str:
-        """ResNet-56, ResNet-34 B, plain-20: as the paper writes it; A on CIFAR goes without saying."""
+        """ResNet-56, ResNet-34 B, plain-20: as the paper writes it.
+
+        Option A on CIFAR and B of bottlenecks go without saying.
+        """
         name = self.network.replace("resnet", "ResNet-").replace("plain", "plain-").replace("vgg", "VGG-")
-        usual = get_architecture(self.network).shortcut if self.architecture.family == "cifar" else None
-        bottleneck = self.architecture.block == "bottleneck"
-        shown = "" if self.shortcut in (None, usual) or bottleneck else f" {self.shortcut}"
-        return name + shown
+        usual = get_architecture(self.network)
+        silent = usual.family == "cifar" or usual.block == "bottleneck"
+        shown = self.shortcut is not None and not (silent and self.shortcut == usual.shortcut)
+        return f"{name} {self.shortcut}" if shown else name
 
     @property
     def folder(self) -> str:

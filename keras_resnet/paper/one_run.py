@@ -6,7 +6,6 @@ arguments being those of the user's own command. Prints nothing on stdout but th
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ import threading
 import time
 
 from keras_resnet.errors import UserError
+from keras_resnet.paper.folders import read_json
 from keras_resnet.paper.plan import PlannedRun
 
 LOOK_FOR_PARENT_EVERY = 2.0  # seconds
@@ -43,6 +43,7 @@ def measure(run: PlannedRun) -> None:
     import_tensorflow()
     from keras_resnet.data.sources import hold_out, open_dataset
     from keras_resnet.paper.testing import measure_errors
+    from keras_resnet.training.epochs import Habits
     from keras_resnet.training.run import train
     from keras_resnet.training.settings import make_settings
 
@@ -62,22 +63,18 @@ def measure(run: PlannedRun) -> None:
         hold_out=conditions.hold_out,
     )
     if not _is_trained(run):
-        train(settings, dataset, run.folder)
+        train(settings, dataset, run.folder, habits=Habits(skip_limit=conditions.skip_limit))
     if not run.evaluation.exists():
-        measure_errors(run.folder, dataset, run.views)
+        measure_errors(run.folder, dataset, run.views, conditions.skip_limit)
     if run.responses:
         from keras_resnet.paper.responses import run_responses
 
-        run_responses(run.folder, dataset)
+        run_responses(run.folder, dataset, skip_limit=conditions.skip_limit)
 
 
 def _is_trained(run: PlannedRun) -> bool:
-    record = run.folder / "run.json"
-    return (
-        record.exists()
-        and (run.folder / "model.keras").exists()
-        and json.loads(record.read_text()).get("status") == "finished"
-    )
+    record = read_json(run.folder / "run.json") or {}
+    return record.get("status") == "finished" and (run.folder / "model.keras").exists()
 
 
 def _stop_with(parent: int) -> None:

@@ -93,14 +93,19 @@ def _counts(experiment: Experiment, folder: Path, seeds: int | None, *, small: b
 def _newest_command(folder: Path) -> list[str]:
     """The words of the `keras-resnet paper` that made the newest run in `folder`; none if none did."""
     for record in sorted(folder.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        command = str((read_json(record) or {}).get("command", ""))
-        try:
-            words = shlex.split(command)
-        except ValueError:  # an apostrophe in the name of a folder, recorded without quotes
-            words = command.split()
+        words = _words(str((read_json(record) or {}).get("command", "")))
         if words[:2] == ["keras-resnet", "paper"] and set(words) & set(EXPERIMENTS):
             return words
     return []
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command line, `--option=value` as two."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an apostrophe in the name of a folder, recorded without quotes
+        words = command.split()
+    return [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
 
 
 def _seeds(command: Sequence[str]) -> int | None:

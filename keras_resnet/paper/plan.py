@@ -11,7 +11,7 @@ from typing import Any
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError
 from keras_resnet.paper.experiments import Experiment, Net, Views
-from keras_resnet.paper.folders import read_json, result_files
+from keras_resnet.paper.folders import read_json, result_files, same_data
 from keras_resnet.recipes import default_recipe, get_recipe
 
 DEFAULT_WORKDIR = "runs/paper"
@@ -28,7 +28,10 @@ QUICK_OVERRIDES: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all networks of an experiment have in common: equal conditions but for the network."""
+    """What all networks of an experiment have in common: equal conditions but for the network.
+
+    `skip_limit` is the largest accepted share of unreadable images, of each split; it changes no weights.
+    """
 
     dataset: str
     data_dir: str | None = None
@@ -38,11 +41,13 @@ class Conditions:
     precision: str = "float32"
     devices: str = "all"
     hold_out: int = 0
+    skip_limit: float = 0.05
 
     @property
     def label(self) -> str:
         """Name of the folder of runs under these conditions: cifar-paper, cifar-fast,epochs=2."""
-        if self.overrides == QUICK_OVERRIDES and self.dataset == "digits":
+        quick = quick_conditions(self.precision, self.devices)
+        if replace(self, data_dir=None, skip_limit=quick.skip_limit) == quick:
             return "quick" if self.precision == "float32" else f"quick,{self.precision}"
         parts = [self.recipe or "default", *(f"{k}={v}" for k, v in sorted(self.overrides.items()))]
         parts += [f"image-size={self.image_size}"] if self.image_size else []
@@ -172,11 +177,10 @@ def _require_same_data(folder: Path, dataset: Dataset) -> None:
     """Folders called photos/ are common, and their runs go to folders of one name."""
     record = read_json(folder / "run.json") or {}
     trained = record.get("settings", {}).get("dataset", dataset.name)
-    if trained == dataset.name or (dataset.root and Path(trained).resolve() == Path(dataset.root).resolve()):
-        return
-    raise UsageError(
-        f"the runs in {folder.parent} are on {trained}, not on {dataset.name}: name another --workdir"
-    )
+    if not same_data(trained, dataset.name):
+        raise UsageError(
+            f"the runs in {folder.parent} are on {trained}, not on {dataset.name}: name another --workdir"
+        )
 
 
 def quick_conditions(precision: str = "float32", devices: str = "all") -> Conditions:

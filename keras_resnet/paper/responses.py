@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_resnet.data.pipeline import evaluation_batches
+from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, open_dataset
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation import evaluation_split
@@ -88,7 +89,12 @@ def measure_responses(model: keras.Model, batches: Iterable[Any]) -> Responses:
 
 
 def run_responses(
-    model: str | os.PathLike[str], dataset: Dataset, images: int = IMAGES, *, keep: bool = True
+    model: str | os.PathLike[str],
+    dataset: Dataset,
+    images: int = IMAGES,
+    *,
+    keep: bool = True,
+    skip_limit: float = 0.05,
 ) -> Responses:
     """Measure a run folder or a `.keras` file on the first test images.
 
@@ -97,15 +103,19 @@ def run_responses(
         dataset: opened.
         images: how many of its images, at most.
         keep: write what was measured of a run to responses.json in its folder, for its report.
+        skip_limit: the largest accepted share of unreadable images.
 
     Raises:
-        UserError: there is no readable model.
+        UserError: there is no readable model, or too many images are unreadable.
     """
     saved = load_model(model)
     split = evaluation_split(dataset)
-    batches = evaluation_batches(dataset, split, view_of(saved.info, "single"), batch_size=BATCH)
+    view, skips = view_of(saved.info, "single"), SkipLog(skip_limit)
+    batches = evaluation_batches(dataset, split, view, batch_size=BATCH, skip_log=skips)
     pictures = batches.map(lambda x, *_: x).unbatch().take(images).batch(BATCH)
-    found = measure_responses(saved.model, pictures)
+    with skips.watch():
+        found = measure_responses(saved.model, pictures)
+    skips.check()
     if keep and Path(model).is_dir():
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         data = found.to_json() | {"dataset": dataset.name, "split": split, "date": now}
@@ -114,19 +124,23 @@ def run_responses(
 
 
 def responses_of(
-    models: Sequence[str], dataset: str | None = None, data_dir: str | None = None
+    models: Sequence[str],
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    skip_limit: float = 0.05,
 ) -> list[tuple[str, Responses]]:
     """Measure run folders and `.keras` files, each on `dataset` or on what it was trained on.
 
     Raises:
-        UserError: a model or its data cannot be read.
+        UserError: a model or its data cannot be read, or more than `skip_limit` of the images cannot.
     """
     found = []
     for model in models:
         info = load_model(model).info
         data = open_dataset(data_of(info, model, dataset), data_dir=data_dir)
         # The report of a run shows its responses beside its errors: on the data that it was trained on.
-        found.append((model, run_responses(model, data, keep=data.name == info.dataset)))
+        responses = run_responses(model, data, keep=data.name == info.dataset, skip_limit=skip_limit)
+        found.append((model, responses))
     return found
 
 

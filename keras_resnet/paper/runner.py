@@ -67,7 +67,8 @@ def _run_one(run: PlannedRun, deadline: float | None) -> bool:
                 words, _ = process.communicate(timeout=left)
         except subprocess.TimeoutExpired:
             words = _stop(process)
-            if process.returncode != 0:
+            # Saved and stopped, or stopped before or after its training, with nothing to save.
+            if process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM):
                 return False
         except Interrupted as interrupted:
             _stop(process)

@@ -15,11 +15,14 @@ from keras_resnet.training.checkpoints import write_atomically
 _BULKY = ("confusion", "skipped_files", "label_names")  # all of it can be had again from the scores
 
 
-def measure_errors(folder: Path, dataset: Dataset, views: str = "single") -> dict[str, Any]:
+def measure_errors(
+    folder: Path, dataset: Dataset, views: str = "single", skip_limit: float = 0.05
+) -> dict[str, Any]:
     """Measure the run's model on the test split and keep errors and scores in its folder.
 
     Raises:
-        UserError: there is no readable model, or it was trained on other classes.
+        UserError: there is no readable model, it was trained on other classes, or more than `skip_limit` of
+            the images are unreadable.
     """
     began = time.monotonic()
     result = evaluate(
@@ -28,6 +31,7 @@ def measure_errors(folder: Path, dataset: Dataset, views: str = "single") -> dic
         views=views,
         save_scores=folder / f"scores-{views}.npz",
         batch_size=250 if dataset.is_small else 64,
+        skip_limit=skip_limit,
     ).to_json()
     found = {name: value for name, value in result.items() if name not in _BULKY}
     found["models"] = [folder.name]

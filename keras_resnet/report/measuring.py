@@ -11,7 +11,7 @@ from keras_resnet.paper.folders import RunFolder
 MOST_LAYERS = 200  # beyond, tracing the measurement of responses takes minutes
 
 
-def measure(runs: Sequence[RunFolder], data_dir: str | None = None) -> None:
+def measure(runs: Sequence[RunFolder], data_dir: str | None = None, skip_limit: float = 0.05) -> None:
     """Test finished runs that have not been, and measure CIFAR networks' responses; say what could not be.
 
     Nothing here ends a report: runs whose data are elsewhere are reported with what their folders tell.
@@ -32,9 +32,9 @@ def measure(runs: Sequence[RunFolder], data_dir: str | None = None) -> None:
             if run.settings["hold_out"]:
                 dataset = hold_out(dataset, images=run.settings["hold_out"])
             if not run.evaluations:
-                measure_errors(run.path, dataset)
+                measure_errors(run.path, dataset, skip_limit=skip_limit)
             if _lacks_responses(run):
-                run_responses(run.path, dataset)
+                run_responses(run.path, dataset, skip_limit=skip_limit)
         except UserError as error:
             print(f"{run.path} is reported as it is: {error}", file=sys.stderr)
 

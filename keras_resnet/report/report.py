@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_resnet.pages import plots
 from keras_resnet.pages.blocks import Page
-from keras_resnet.pages.writing import write_page
+from keras_resnet.pages.writing import require_writable, write_page
 from keras_resnet.paper.folders import RunFolder, find_runs, read_run
 from keras_resnet.report import sections
 from keras_resnet.report.measuring import measure
@@ -20,6 +20,7 @@ def write_report(
     *,
     kind: str | None = None,
     data_dir: str | None = None,
+    skip_limit: float = 0.05,
     evaluate: bool = True,
     title: str = "Residual networks: a report of training runs",
 ) -> Path:
@@ -30,6 +31,7 @@ def write_report(
         output: the file. Markdown puts its images into a folder beside it, named NAME_files.
         kind: "html" or "markdown"; None: what the file's name ends in.
         data_dir: where TFDS keeps the data that the runs were trained on.
+        skip_limit: the largest share of unreadable images that a test accepts.
         evaluate: test finished runs that have not been tested, and measure the responses of CIFAR
             networks, where their data can be opened. Results are kept in the run folders.
         title: of the page.
@@ -39,9 +41,11 @@ def write_report(
         UserError: no run folder, matplotlib is missing, or the file cannot be written.
     """
     found = find_runs(runs)
-    plots.require()  # not after minutes of testing
+    # Not after minutes of testing.
+    plots.require()
+    require_writable(output)
     if evaluate:
-        measure(found, data_dir)
+        measure(found, data_dir, skip_limit)
         found = [read_run(run.path) for run in found]
     return write_page(build_page(found, title, data_dir), output, kind)
 

@@ -48,6 +48,23 @@ def test_the_sheet_of_mistakes_is_an_option(run_folder, tmp_path):
         assert sheet.height == rows * (144 + 34 + 8) + 8
 
 
+@pytest.mark.parametrize("option", ["--report", "--mistakes"])
+def test_what_cannot_be_written_is_told_before_anything_is_computed(option, tmp_path):
+    result = call("evaluate", tmp_path / "no-model", option, tmp_path, code=1)
+    assert f"cannot write {tmp_path}: name a file" in result.stderr
+
+
+def test_the_numbers_are_told_also_where_their_page_cannot_be_made(run_folder, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr("keras_resnet.evaluation.report.write_report", fail)
+    arguments = ("--dataset", "digits", "--split", "test[:20]", "--report", tmp_path / "r.html", "--json")
+    result = call("evaluate", run_folder, *arguments, code=1)
+    assert json.loads(result.stdout)["images"] == 20
+    assert result.stderr.endswith("Error: the disk is full\n")
+
+
 def test_explain_says_what_it_explains(run_folder, tmp_path):
     Image.new("RGB", (32, 32), (200, 90, 30)).save(tmp_path / "a.png")
     output = tmp_path / "b.png"

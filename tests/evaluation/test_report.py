@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -152,8 +153,31 @@ def test_the_sheet_shows_the_images(scores, tmp_path):
     assert sheet.shape[0] == 2 * (144 + 34 + 8) + 8
 
 
+def constant_scores(data) -> Evaluation:
+    """A model that takes everything for the last class, the first images most surely."""
+    labels = data.listings["test"].labels
+    images = len(labels)
+    probabilities = np.zeros((images, data.classes), np.float32)
+    probabilities[:, -1] = np.linspace(1.0, 0.9, images)
+    index = np.arange(images, dtype=np.int64)
+    scores = Scores(
+        ("constant",), data.name, "test", "single", data.label_names, index, labels, probabilities
+    )
+    return Evaluation.from_scores(scores)
+
+
 def test_the_sheet_refuses_other_data(scores, photos, tmp_path):
     with pytest.raises(UserError, match="has changed since"):
         write_mistakes_sheet(Evaluation.from_scores(scores), photos, tmp_path / "sheet.png")
+    photos_scores = constant_scores(photos)
+    folder = tmp_path / "photos"
+    shutil.copytree(photos.root, folder)
+    first = folder / "test" / "boat" / "0.png"
+    first.write_bytes(first.read_bytes()[:100])  # damaged since
+    with pytest.raises(UserError, match="has changed since"):
+        write_mistakes_sheet(photos_scores, open_dataset(str(folder)), tmp_path / "sheet.png")
+    first.unlink()  # all others have other numbers now, most of them the same label
+    with pytest.raises(UserError, match="has changed since"):
+        write_mistakes_sheet(photos_scores, open_dataset(str(folder)), tmp_path / "sheet.png", count=1)
     with pytest.raises(UserError, match="cannot write"):
         write_report(Evaluation.from_scores(scores), tmp_path)

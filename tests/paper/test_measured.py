@@ -134,6 +134,13 @@ def test_other_conditions_are_no_comparison(tmp_path):
         degradation.compare(runs)
 
 
+def test_data_named_in_two_ways_are_no_other_condition(tmp_path):
+    """With and without the slash that a shell completes; found out after the training of both."""
+    names = {"plain20": str(tmp_path / "photos"), "plain56": f"{tmp_path / 'photos'}/"}
+    runs = [read_run(write_run(tmp_path / net, net, dataset=data)) for net, data in names.items()]
+    assert list(degradation.compare(runs)) == ["plain"]
+
+
 def test_another_summary_is_no_other_condition(tmp_path):
     """A recipe's summary is words: correcting them between two runs changes no training."""
     folders = [write_run(tmp_path / name, name) for name in ("plain20", "plain56")]

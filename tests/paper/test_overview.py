@@ -50,6 +50,9 @@ def test_the_list_names_the_command_for_the_rest(tmp_path):
     wanted = "keras-resnet paper figure1 --dataset cifar10 --recipe cifar-fast --budget 2h"
     assert rest(wanted.replace("figure1", "figure6") + " --networks plain20 --json") == wanted
     assert rest("keras-resnet train --depth 20") is None
+    assert rest("keras-resnet paper figure6 --dataset=cifar10 --networks=plain20 --output=a.png") == (
+        "keras-resnet paper figure1 --dataset cifar10"
+    )
     blanks = "keras-resnet paper figure1 --workdir 'my runs' --budget 2h"
     assert rest(blanks.replace("figure1", "figure6") + " --output 'my curves.png'") == blanks
     assert (
@@ -68,6 +71,17 @@ def test_the_command_for_a_table_of_imagenet_names_its_data(tmp_path):
     found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}
     assert found["table5"][0].rest == "keras-resnet paper table5 --recipe digits --dataset digits"
     assert found["table6"][0].rest == "keras-resnet paper table6 --recipe digits"
+
+
+def test_options_with_an_equals_sign_are_read_as_well(tmp_path):
+    """`--dataset=photos` is not followed by a second data set, `--seeds=1` is one seed."""
+    folder = write_run(tmp_path / "photos" / "default" / "resnet20-A-seed0")
+    record = json.loads((folder / "run.json").read_text())
+    command = "keras-resnet paper table3 --dataset=photos --seeds=1"
+    (folder / "run.json").write_text(json.dumps(record | {"command": command}))
+    found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}
+    assert found["table5"][0].rest == "keras-resnet paper table5 --dataset photos --seeds 1"
+    assert found["table6"][0].of == 6
 
 
 def test_seeds_are_counted(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -102,6 +103,7 @@ def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
         (("table6", "--model", "x.keras"), "belongs to figure7"),
         (("table6", "--networks", "resnet18"), "has no resnet18"),
         (("figure3", "--networks", "resnet21"), "unknown network"),
+        (("figure3", "--networks", "resnet20,resnet21,"), "unknown network 'resnet21'"),
         (("table6", "--dataset", "no-such-data"), "no-such-data"),
         (("figure6", "--recipe", "nope", "--show"), "unknown recipe 'nope'"),
         (("figure6", "--epochs", "-1", "--show"), "greater than 0"),
@@ -169,12 +171,19 @@ def test_the_budget_stops_a_real_training_which_goes_on_next_time(pictures, tmp_
 
 
 def test_an_experiment_from_nothing_to_the_report(pictures, tmp_path):
-    """Two steps of ResNet-20 on tiny pictures: trained, tested, measured, reported, and not done twice."""
-    command = ("paper", "figure7", "--dataset", pictures, "--networks", "resnet20", "--steps", 2)
-    command += ("--batch-size", 4, "--workdir", tmp_path / "runs", "--json")
+    """Two steps of ResNet-20 on tiny pictures: trained, tested, measured, reported, and not done twice.
+
+    A twelfth of the pictures is unreadable, which is more than is accepted unless one says so.
+    """
+    shutil.copytree(pictures, tmp_path / "pictures")
+    for name in ("train/blue/0.png", "train/red/3.png", "test/red/0.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"")
+    command = ("paper", "figure7", "--dataset", tmp_path / "pictures", "--networks", "resnet20,")
+    command += ("--steps", 2, "--batch-size", 4, "--skip-limit", 0.1)
+    command += ("--workdir", tmp_path / "runs", "--json")
     found = json.loads(call(*command).stdout)
     assert [run["status"] for run in found["runs"]] == ["measured"]
-    assert found["rows"][0]["images"] == 12
+    assert found["rows"][0]["images"] == 11
     assert len(found["responses"]["resnet20-A-seed0"]) == 19
     assert "mean standard deviation" in call(*command[:-1]).stdout
     [run] = (tmp_path / "runs").glob("*/*/resnet20-A-seed0")

@@ -94,6 +94,7 @@ def test_figure4_is_tested_as_its_table_is():
 def test_labels_are_the_papers():
     assert Net("resnet34", "B").label == "ResNet-34 B"
     assert Net("resnet50", "B").label == "ResNet-50"
+    assert Net("resnet50", "C").label == "ResNet-50 C"
     assert Net("resnet20", "A").label == "ResNet-20"
     assert Net("resnet20", "C").label == "ResNet-20 C"
     assert Net("plain56").label == "plain-56"

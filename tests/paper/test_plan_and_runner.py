@@ -57,6 +57,14 @@ def test_other_conditions_go_to_another_folder(tmp_path):
         {"hold_out": 100},
     ]
     assert len({folder(**changes) for changes in variants}) == len(variants)
+    assert folder(skip_limit=0.2) == folder()  # which changes no weights
+
+
+def test_only_the_laptop_edition_goes_to_its_folder(tmp_path):
+    quick = quick_conditions()
+    assert [quick.label, replace(quick, data_dir="tfds", skip_limit=0.2).label] == ["quick", "quick"]
+    for changes in ({"recipe": "cifar-fast"}, {"image_size": 16}, {"hold_out": 100}):
+        assert replace(quick, **changes).label != "quick"
 
 
 def test_a_run_travels_as_json(plan):
@@ -174,6 +182,16 @@ def test_the_error_of_a_training_is_told_in_one_line(plan, monkeypatch):
     stand_in(monkeypatch, code=1)
     with pytest.raises(UserError, match=r"^plain-20: the disk is full$"):
         run_plan(plan)
+
+
+def test_an_error_when_the_budget_is_over_is_no_spent_budget(plan, monkeypatch):
+    script = (
+        "import signal, sys, time; stop = lambda *_: (print('the disk is full'), sys.exit(1)); "
+        "signal.signal(signal.SIGTERM, stop); time.sleep(60)"
+    )
+    monkeypatch.setattr(runner, "_command", lambda run: [sys.executable, "-S", "-c", script])
+    with pytest.raises(UserError, match=r"^plain-20: the disk is full$"):
+        run_plan(plan, budget=1.5)
 
 
 def test_wrong_usage_in_a_training_is_wrong_usage(plan, monkeypatch):

@@ -13,7 +13,7 @@ from PIL import Image
 from run_folders import write_run
 
 from keras_resnet.errors import UserError
-from keras_resnet.pages.blocks import Gallery, Page, Paragraph, Picture, Section, Table, is_number
+from keras_resnet.pages.blocks import Code, Gallery, Page, Paragraph, Picture, Section, Table, is_number
 from keras_resnet.pages.html import render_html
 from keras_resnet.pages.markdown import render_markdown
 from keras_resnet.paper.folders import read_run
@@ -189,13 +189,16 @@ def test_held_out_images_are_held_out_again(tmp_path, monkeypatch):
     """Of a run with --hold-out: its data without a test split cannot be tested otherwise."""
     tested = []
     monkeypatch.setattr(
-        "keras_resnet.paper.testing.measure_errors", lambda path, data: tested.append(data.held_out)
+        "keras_resnet.paper.testing.measure_errors",
+        lambda path, data, skip_limit: tested.extend([skip_limit, data.held_out]),
     )
     monkeypatch.setattr(
-        "keras_resnet.paper.responses.run_responses", lambda path, data: tested.append(data.held_out)
+        "keras_resnet.paper.responses.run_responses",
+        lambda path, data, skip_limit: tested.extend([skip_limit, data.held_out]),
     )
-    measure([read_run(write_run(tmp_path / "a", tested=False, hold_out=100, dataset=pictures(tmp_path)))])
-    assert tested == [100, 100]
+    run = write_run(tmp_path / "a", tested=False, hold_out=100, dataset=pictures(tmp_path))
+    measure([read_run(run)], skip_limit=0.2)
+    assert tested == [0.2, 100, 0.2, 100]
     monkeypatch.setattr(
         "keras_resnet.evaluation.mistakes.gallery", lambda scores, data, count: tested.append(data.held_out)
     )
@@ -204,7 +207,7 @@ def test_held_out_images_are_held_out_again(tmp_path, monkeypatch):
         "keras_resnet.evaluation.load_scores", lambda path: SimpleNamespace(dataset=pictures(tmp_path))
     )
     surest_mistakes(read_run(run))
-    assert tested == [100, 100, 100]
+    assert tested == [0.2, 100, 0.2, 100, 100]
 
 
 def pictures(root):
@@ -225,6 +228,13 @@ def test_a_missing_matplotlib_is_told_before_anything_is_tested(tmp_path, monkey
     assert not list(run.glob("evaluation-*.json"))
 
 
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_tested(tmp_path):
+    run = write_run(tmp_path / "a", tested=False)
+    with pytest.raises(UserError, match=r"cannot write .*: name a file in a folder"):
+        write_report([run], tmp_path)
+    assert not list(run.glob("evaluation-*.json"))
+
+
 def test_no_run_folder_is_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="no run folder"):
         write_report([tmp_path / "nothing"], tmp_path / "report.html")
@@ -238,6 +248,17 @@ def test_whatever_names_contain_stays_text():
     assert "<script>" not in html
     assert "&lt;script&gt;alert(1)" in html
     checked(html)
+
+
+def test_whatever_names_contain_stays_text_in_markdown_too(tmp_path):
+    """`A <CPU>` would be an HTML element there, and not be seen."""
+    table = Table(("CPU",), [("A <CPU>\n& more",)], "<caption>")
+    pictures = Gallery([Picture(b"\x89PNG", "is <b>")], "x", "<c>")
+    page = Page("<title>", "R&D", [Section("<i>", [Paragraph("<p>"), table, pictures, Code("a < b")])])
+    text = render_markdown(page, tmp_path, "files")
+    assert re.findall(r"<\w+>", text) == []
+    assert "| A &lt;CPU&gt; &amp; more |" in text
+    assert "```\na < b\n```" in text
 
 
 def test_markdown_cells_keep_their_bars(tmp_path):

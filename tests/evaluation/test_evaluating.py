@@ -134,6 +134,14 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run_folder, digits, expecte
     assert sum(started) == 300  # what was left is of another split
 
 
+def test_half_a_file_of_an_interrupted_run_is_nothing_to_go_on_from(run_folder, digits, tmp_path):
+    """A machine that dies while it writes may leave one."""
+    (tmp_path / "scores.npz.1.partial").touch()
+    found = evaluate(run_folder, digits, split="test[:20]", save_scores=tmp_path / "scores.npz")
+    assert found.images == 20
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scores.npz"]
+
+
 STRATEGY_SCRIPT = """
 import json, sys
 import tensorflow as tf
@@ -166,9 +174,12 @@ import tensorflow as tf
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.evaluation import evaluate
-found = evaluate(folder, open_dataset(data), batch_size=4, strategy=strategy, skip_limit=0.1)
-scores = found.scores
-print(json.dumps([scores.index.tolist(), scores.probabilities.tolist(), scores.skipped]))
+answers = []
+for batch_size in (4, 64):  # with 64, all images are the first worker's
+    found = evaluate(folder, open_dataset(data), batch_size=batch_size, strategy=strategy, skip_limit=0.1)
+    scores = found.scores
+    answers.append([scores.index.tolist(), scores.probabilities.tolist(), scores.skipped])
+print(json.dumps(answers))
 """
 
 
@@ -189,10 +200,10 @@ def test_workers_share_the_images_and_all_know_the_result(network, damaged, tmp_
     ]
     for output, errors in [worker.communicate(timeout=120) for worker in workers]:
         assert output, errors[-2000:]
-        index, probabilities, skipped = json.loads(output.splitlines()[-1])
-        assert index == expected.index.tolist()
-        assert tuple(skipped) == expected.skipped
-        np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-6)
+        for index, probabilities, skipped in json.loads(output.splitlines()[-1]):
+            assert index == expected.index.tolist()
+            assert tuple(skipped) == expected.skipped
+            np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-6)
 
 
 def test_classes_are_matched_by_name(resnet20, digits):
@@ -237,6 +248,9 @@ def test_files_that_are_missing_or_unwritable_are_told_at_once(resnet20, digits,
         evaluate(tmp_path / "nothing", digits)
     with pytest.raises(UserError, match="cannot write"):
         evaluate(resnet20, digits, save_scores=tmp_path)
+    never = constant(tuple("0123456789"), resnet20.info, predict=lambda images: pytest.fail("was run"))
+    with pytest.raises(UserError, match=r"no model at .*nothing: expected a run folder"):
+        evaluate([never, tmp_path / "nothing"], digits)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"")
     with pytest.raises(UserError, match="was it exported by keras-resnet export"):
@@ -257,6 +271,11 @@ def test_a_model_that_diverged_is_refused(resnet20, digits):
         UserError, match="constant answers NaN for 300 of 300 images: its training has diverged"
     ):
         evaluate(nowhere, digits)
+
+
+def test_a_split_without_a_readable_image_is_told(resnet18, damaged):
+    with pytest.raises(UserError, match=r"nothing to evaluate: .* has no readable image"):
+        evaluate(resnet18, damaged, split="test[7:8]", views="10-crop", skip_limit=1.0)
 
 
 def test_unreadable_images_are_skipped_and_counted(resnet18, photos, damaged):
