@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from keras_resnet.registration import register_layers
 
 if TYPE_CHECKING:
-    from keras_resnet import architectures
+    from keras_resnet import architectures, errors
     from keras_resnet.applications import (
         VGG16,
         VGG19,
@@ -70,6 +70,7 @@ __all__ = [
     "architectures",
     "build",
     "decode_predictions",
+    "errors",
     "features",
     "freeze",
     "load",
@@ -98,17 +99,19 @@ PUBLIC = {
     "weights.state": ("get_state", "set_state"),
 }
 
+_SUBMODULES = ("architectures", "errors")
 _ELSEWHERE = {"features": "backbone", "freeze": "backbone", "load": "loading"}  # all others: applications
 
+if not TYPE_CHECKING:  # a type checker that saw it would take every misspelt name for one of ours
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "architectures":
-        return importlib.import_module(f"{__name__}.architectures")
-    module = importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'applications')}")
-    value = globals()[name] = getattr(module, name)
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in _SUBMODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        module = importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'applications')}")
+        value = globals()[name] = getattr(module, name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,15 @@ from keras_resnet.architectures import (
 from keras_resnet.builders import build_model
 from keras_resnet.errors import UsageError
 from keras_resnet.imagenet import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD
+from keras_resnet.signatures import (
+    Activation,
+    BottleneckNetwork,
+    InputShape,
+    Network,
+    Pooling,
+    ResidualNetwork,
+    Weights,
+)
 
 # Networks for which official ImageNet weights exist (weights/hub.py knows the files).
 OFFICIAL = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16", "vgg19")
@@ -35,12 +44,12 @@ _DEFAULT = "default"
 def build(
     name: str,
     include_top: bool = True,
-    weights: Any = _DEFAULT,
+    weights: Weights = _DEFAULT,
     input_tensor: Any = None,
-    input_shape: tuple[int | None, int | None, int] | None = None,
-    pooling: str | None = None,
+    input_shape: InputShape | None = None,
+    pooling: Pooling | None = None,
     classes: int | None = None,
-    classifier_activation: str | Callable[..., Any] | None = "softmax",
+    classifier_activation: Activation = "softmax",
     model_name: str | None = None,
     *,
     shortcut: Shortcut | None = None,
@@ -225,33 +234,30 @@ def decode_predictions(
     ]
 
 
-def _application(function_name: str) -> Callable[..., keras.Model]:
-    """`build` with the network's name filled in, and the signature that keras.applications has."""
+def _application(function_name: str) -> Any:
+    """`build` with the network's name and defaults filled in, and a signature of `signatures.py`."""
     architecture = ARCHITECTURES[function_name.lower()]
-    hidden = {"name"}
-    if architecture.shortcut is None:
-        hidden.add("shortcut")
-    if architecture.block != "bottleneck":
-        hidden.add("downsample")
+    kind: type = Network
+    if architecture.shortcut is not None:
+        kind = BottleneckNetwork if architecture.block == "bottleneck" else ResidualNetwork
     defaults = {
         "weights": "imagenet" if architecture.name in OFFICIAL else None,
         "classes": architecture.default_classes,
+        "name": architecture.name,
         "shortcut": architecture.shortcut,
         "downsample": architecture.downsample,
     }
-    parameters = []
-    for parameter in inspect.signature(build).parameters.values():
-        if parameter.name in hidden:
-            continue
-        if parameter.name == "model_name":
-            parameter = parameter.replace(name="name", default=architecture.name)
-        elif parameter.name in defaults:
-            parameter = parameter.replace(default=defaults[parameter.name])
-        parameters.append(parameter)
-    signature = inspect.Signature(parameters, return_annotation=keras.Model)
+    signature = inspect.signature(kind.__call__, eval_str=True)
+    _, *parameters = signature.parameters.values()  # without `self`
+    signature = signature.replace(
+        parameters=[p.replace(default=defaults.get(p.name, p.default)) for p in parameters]
+    )
 
     def application(*args: Any, **kwargs: Any) -> keras.Model:
-        arguments = signature.bind(*args, **kwargs).arguments
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{function_name}() {error}") from None
         if "name" in arguments:
             arguments["model_name"] = arguments.pop("name")
         return build(architecture.name, **arguments)
@@ -268,23 +274,23 @@ def _application(function_name: str) -> Callable[..., keras.Model]:
     return application
 
 
-ResNet18 = _application("ResNet18")
-ResNet34 = _application("ResNet34")
-ResNet50 = _application("ResNet50")
-ResNet101 = _application("ResNet101")
-ResNet152 = _application("ResNet152")
-ResNet20 = _application("ResNet20")
-ResNet32 = _application("ResNet32")
-ResNet44 = _application("ResNet44")
-ResNet56 = _application("ResNet56")
-ResNet110 = _application("ResNet110")
-ResNet1202 = _application("ResNet1202")
-Plain18 = _application("Plain18")
-Plain34 = _application("Plain34")
-Plain20 = _application("Plain20")
-Plain32 = _application("Plain32")
-Plain44 = _application("Plain44")
-Plain56 = _application("Plain56")
-Plain110 = _application("Plain110")
-VGG16 = _application("VGG16")
-VGG19 = _application("VGG19")
+ResNet18: ResidualNetwork = _application("ResNet18")
+ResNet34: ResidualNetwork = _application("ResNet34")
+ResNet50: BottleneckNetwork = _application("ResNet50")
+ResNet101: BottleneckNetwork = _application("ResNet101")
+ResNet152: BottleneckNetwork = _application("ResNet152")
+ResNet20: ResidualNetwork = _application("ResNet20")
+ResNet32: ResidualNetwork = _application("ResNet32")
+ResNet44: ResidualNetwork = _application("ResNet44")
+ResNet56: ResidualNetwork = _application("ResNet56")
+ResNet110: ResidualNetwork = _application("ResNet110")
+ResNet1202: ResidualNetwork = _application("ResNet1202")
+Plain18: Network = _application("Plain18")
+Plain34: Network = _application("Plain34")
+Plain20: Network = _application("Plain20")
+Plain32: Network = _application("Plain32")
+Plain44: Network = _application("Plain44")
+Plain56: Network = _application("Plain56")
+Plain110: Network = _application("Plain110")
+VGG16: Network = _application("VGG16")
+VGG19: Network = _application("VGG19")

@@ -12,7 +12,7 @@ import keras_resnet
 LAYERS = (
     "errors quiet registration imagenet",
     "architectures pages",
-    "recipes",
+    "recipes signatures",
     "layers",
     "scanned",
     "builders backbone",
