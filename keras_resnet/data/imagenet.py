@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from keras_resnet.data.graph import require
+
 MAX_RESIZED = 16 * 2**20  # pixels of a whole image after resizing, 192 MiB of float32
 
 # Numbers in [0, 1) that one training view consumes, and the tries of `random_resized_crop_window`.
@@ -76,9 +78,8 @@ def resize_shorter_side(image: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
     height, width = tf.unstack(tf.shape(image)[:2])
     shape = resized_shape(height, width, size)
     pixels = tf.cast(shape[0], tf.int64) * tf.cast(tf.maximum(shape[1], width), tf.int64)
-    check = tf.debugging.Assert(pixels <= MAX_RESIZED, ["resized image too large:", shape])
-    with tf.control_dependencies([check] if check is not None else []):
-        return resize_window(image, shape, tf.zeros([2], tf.int32), shape)
+    shape = require(pixels <= MAX_RESIZED, shape, "resized image too large:", shape)
+    return resize_window(image, shape, tf.zeros([2], tf.int32), shape)
 
 
 def center_crop(image: tf.Tensor, size: int) -> tf.Tensor:

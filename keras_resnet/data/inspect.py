@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_resnet.data import streams
 from keras_resnet.data.decode import decode_image
 from keras_resnet.data.examples import split_examples, split_stream
+from keras_resnet.data.graph import require, without_autograph
 from keras_resnet.data.jpeg import is_complete
-from keras_resnet.data.loading import Loader, no_draws, without_autograph
+from keras_resnet.data.loading import Loader, no_draws
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError, unwrapped
 
@@ -110,11 +111,8 @@ def _whole_shape(contents: tf.Tensor) -> tf.Tensor:
     image = decode_image(contents)
     with tf.control_dependencies([image]):  # its size has been checked then
         complete = tf.py_function(lambda file: is_complete(file.numpy()), [contents], tf.bool)
-    check = tf.debugging.Assert(
-        tf.ensure_shape(complete, []), ["JPEG data end early: the rest of the image is grey"]
-    )
-    with tf.control_dependencies([] if check is None else [check]):  # None: checked eagerly
-        return tf.shape(image)[:2]
+    shape = tf.shape(image)[:2]
+    return require(tf.ensure_shape(complete, []), shape, "JPEG data end early: the rest of the image is grey")
 
 
 def _per_class(dataset: Dataset, split: str) -> dict[str, int] | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.graph import without_autograph
 from keras_resnet.errors import UserError
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -179,11 +180,6 @@ class Loader:
             arguments = (self.load, key, draws) if self.whole is None else (self.whole, key)
             self._faults[name] = _try(*arguments)[1]
         return self._faults[name]
-
-
-def without_autograph(function: Callable) -> Callable:
-    """Keep AutoGraph from reading the sources of graph code that has no Python control flow."""
-    return tf.autograph.experimental.do_not_convert(function)
 
 
 def no_draws(keys: tf.Tensor) -> tf.Tensor:

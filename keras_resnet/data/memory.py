@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_resnet.data import views
 from keras_resnet.data.examples import Examples, split_examples, split_stream
-from keras_resnet.data.loading import Loader, no_draws, without_autograph
+from keras_resnet.data.graph import without_autograph
+from keras_resnet.data.loading import Loader, no_draws
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError

@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from keras_resnet.data import cifar, decode, imagenet, streams, views
 from keras_resnet.data.examples import Examples, split_examples, split_stream
-from keras_resnet.data.loading import Loader, no_draws, without_autograph
+from keras_resnet.data.graph import without_autograph
+from keras_resnet.data.loading import Loader, no_draws
 from keras_resnet.data.memory import decoded_split
 from keras_resnet.data.order import Plan, share
 from keras_resnet.data.skips import SkipLog

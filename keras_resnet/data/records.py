@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.decode import NO_LABEL
-from keras_resnet.data.loading import without_autograph
+from keras_resnet.data.graph import without_autograph
+from keras_resnet.data.other_formats import NO_LABEL
 from keras_resnet.errors import UserError, unwrapped
 
 MEMORY_BYTES = 2 * 2**30  # splits whose shards are no larger are kept in memory, encoded

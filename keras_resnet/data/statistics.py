@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_resnet.data import decode, streams
 from keras_resnet.data.examples import split_examples, split_stream
-from keras_resnet.data.loading import Loader, no_draws, without_autograph
+from keras_resnet.data.graph import require, without_autograph
+from keras_resnet.data.loading import Loader, no_draws
 from keras_resnet.data.order import Plan
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError, unwrapped
@@ -140,11 +141,8 @@ def _row_loader(
         products = tf.matmul(flat, flat, transpose_a=True) / tf.cast(tf.shape(flat)[0], tf.float32)
         parts = [tf.reduce_mean(flat, axis=0), tf.reshape(products, [9])]
         if shape is not None:
-            check = tf.debugging.Assert(
-                tf.reduce_all(tf.equal(tf.shape(image), shape)), ["size differs:", tf.shape(image)]
-            )
-            with tf.control_dependencies([check] if check is not None else []):
-                parts.append(tf.reshape(flat, [-1]))
+            same = tf.reduce_all(tf.equal(tf.shape(image), shape))
+            parts.append(tf.reshape(require(same, flat, "size differs:", tf.shape(image)), [-1]))
         return tf.ensure_shape(tf.concat(parts, axis=0), spec.shape)
 
     return Loader(load, spec, lambda name, reason: None, names)

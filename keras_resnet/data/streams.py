@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_resnet.data.loading import without_autograph
+from keras_resnet.data.graph import without_autograph
 from keras_resnet.data.order import Plan
 from keras_resnet.data.records import Shards
 

@@ -46,18 +46,14 @@ def test_a_bomb_is_refused_by_its_header(decode_in_graph):
         decode_in_graph(contents)
 
 
-def test_the_limit_is_the_callers():
-    contents = READABLE["baseline.jpg"]
-    width, height = corpus.SIZE
-    decode.decode_image(contents, max_pixels=width * height)
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        decode.decode_image(contents, max_pixels=width * height - 1)
-
-
 @pytest.mark.parametrize("name", READABLE)
-def test_shape_comes_from_the_header(name):
-    height, width = pillow_rgb(READABLE[name]).shape[:2]
-    assert decode.image_shape(READABLE[name]).numpy().tolist() == [height, width]
+def test_the_limit_is_the_callers(name):
+    contents = READABLE[name]
+    height, width = pillow_rgb(contents).shape[:2]
+    decode.decode_image(contents, max_pixels=width * height)
+    if width * height > 1:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"height and width\D+{height}\D+{width}"):
+            decode.decode_image(contents, max_pixels=width * height - 1)
 
 
 @pytest.mark.parametrize("name", ["baseline.jpg", "progressive.jpg", "cmyk.jpg", "rgb.png", "still.gif"])
