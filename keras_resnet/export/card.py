@@ -147,7 +147,9 @@ def readme(card: Mapping[str, Any]) -> str:
             f"{export['tensorflow']}",
         ),
     ]
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    # Labels are anybody's: neither a line break nor a bar of theirs may end a cell.
+    cells = [(name, " ".join(value.split()).replace("|", "\\|")) for name, value in rows]
+    table = "\n".join(f"| {name} | {value} |" for name, value in cells)
     return (
         f"# {model['name']}\n\n"
         "A network of “Deep Residual Learning for Image Recognition” (He, Zhang, Ren, Sun 2015), exported\n"

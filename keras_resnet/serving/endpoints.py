@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.backbone import features
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import Classifier
 from keras_resnet.export.signatures import Signatures
+from keras_resnet.layers import require_tensorflow
 from keras_resnet.saving import ModelInfo, default_name
 from keras_resnet.serving.forms import open_form
 
@@ -77,7 +78,10 @@ def load_served(path: str | os.PathLike[str], name: str | None = None) -> Served
 
     Raises:
         UserError: there is nothing, or nothing readable, at the path.
+        UsageError: the name has a slash.
     """
+    if name and "/" in name:
+        raise UsageError(f"a name in the URL has no slash: {name!r}")
     classifier = open_form(path)
     model, folder = classifier.exported, classifier.path
     if model is None or folder is None:
@@ -112,7 +116,10 @@ def _described(specs: Mapping[str, tf.TensorSpec]) -> Specs:
 
 def _endpoints_of(classifier: Classifier) -> dict[str, Endpoint]:
     """The endpoints of an export for a network that is none: those that its form allows."""
-    stages, heatmaps = (None, None) if classifier.model is None else _inside(classifier.model)
+    stages, heatmaps = None, None
+    if classifier.model is not None:
+        require_tensorflow("serving")  # other backends' models do not run inside its functions
+        stages, heatmaps = _inside(classifier.model)
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
         found = {"probabilities": classifier.predict(images)}

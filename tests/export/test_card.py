@@ -67,6 +67,11 @@ def test_it_names_its_version_its_errors_and_the_images_of_the_comparison(card):
     assert "| errors | not recorded |" in readme({**card, "model": {**card["model"], "results": {}}})
 
 
+def test_labels_stay_in_their_cell(card):
+    labels = {**card["model"], "label_names": ["a|b", "c\nd", "e"]}
+    assert "\n| classes | a\\|b, c d, e |\n" in readme({**card, "model": labels})
+
+
 def test_a_readme_of_somebody_else_stays(keras_file, tmp_path):
     (tmp_path / "README.md").write_text("my project")
     with pytest.raises(UserError, match=r"has a README\.md of its own, .*: export elsewhere"):

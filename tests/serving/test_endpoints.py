@@ -10,7 +10,7 @@ import tensorflow as tf
 from saved_networks import picture, pixels, random_model, saved_network, tiny
 
 from keras_resnet.builders import build_model
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation import explain
 from keras_resnet.export import export_model
 from keras_resnet.saving import ModelInfo, save_model
@@ -43,6 +43,8 @@ def test_a_folder_of_versions_is_served_by_its_newest(home, exported):
     )
     assert load_served(str(home / "run")).name == "run"
     assert load_served(str(home / "run"), "other").name == "other"
+    with pytest.raises(UsageError, match="a name in the URL has no slash: 'a/b'"):
+        load_served(str(home / "run"), "a/b")
 
 
 def test_a_run_is_served_under_the_name_of_its_folder(home, tmp_path):
@@ -116,6 +118,12 @@ def test_a_network_without_classifier_is_named(tmp_path):
     model.save(path)
     with pytest.raises(UserError, match=r"m\.keras has no classifier: it ends in"):
         load_served(path)
+
+
+def test_keras_on_another_backend_is_named(home, monkeypatch):
+    monkeypatch.setattr("keras_resnet.layers.on_tensorflow", lambda: False)
+    with pytest.raises(UserError, match="serving needs Keras on TensorFlow"):
+        load_served(home / "run")
 
 
 @pytest.mark.parametrize("form", ["run", "pets"])
