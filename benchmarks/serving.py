@@ -4,10 +4,11 @@
     python benchmarks/serving.py exports/NAME photos/ --seconds 200 --json  # ten minutes in all
 
 Starts the server itself, on a free port of 127.0.0.1, and talks to nothing else. Every tenth request is
-malformed (broken JSON, wrong shapes, bytes that are no image, unknown paths): it must be refused with a 4xx,
-and the others must be answered with a 200. Some connections are aborted, which nobody can be told; they are
-not counted. Memory is the server's resident set, every
-ten seconds.
+malformed (broken JSON, wrong shapes, bytes that are no image, a decompression bomb, unknown paths): it must
+be refused with a 4xx, and the others must be answered with a 200. Some connections are aborted, which nobody
+can be told; they are not counted. Beside them, one client sends its body byte by byte and another one never
+sends it: the server must give them up with a 408, which takes its 30 seconds; then they come again. Memory is
+the server's resident set, every ten seconds.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import itertools
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import deque
 from pathlib import Path
 
@@ -69,36 +72,65 @@ class Server:
         return self.process.wait(60)
 
 
-def good_requests(files: list[Path]) -> list[bytes]:
-    bodies = []
-    for file in files:
-        image = {"b64": base64.b64encode(file.read_bytes()).decode()}
-        bodies.append(json.dumps({"signature_name": "classify_bytes", "instances": [image]}).encode())
-    return bodies
+def classify_bytes(contents: bytes) -> bytes:
+    image = {"b64": base64.b64encode(contents).decode()}
+    return json.dumps({"signature_name": "classify_bytes", "instances": [image]}).encode()
 
 
+def bomb(side: int = 20_000) -> bytes:
+    """A whole PNG of 50 kB that decodes to 1.2 GB: black, one bit a pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(side * (1 + side // 8)), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+BOMB = bomb()
 PREDICT = "/v1/models/m:predict"
 BAD = [
     ("POST", PREDICT, b"{"),
     ("POST", PREDICT, b'{"instances": [[1, 2]]}'),
-    ("POST", PREDICT, b'{"signature_name": "classify_bytes", "instances": [{"b64": "aGVsbG8="}]}'),
+    ("POST", PREDICT, classify_bytes(b"hello")),
+    ("POST", PREDICT, classify_bytes(BOMB)),
     ("POST", PREDICT, b'{"signature_name": "x", "instances": []}'),
     ("POST", "/v1/models/other:predict", b"{}"),
     ("GET", PREDICT, b""),
     ("POST", "/look", b"\xff\xd8\xff and no more"),
+    ("POST", "/look", BOMB),
     ("abort", "", b""),
 ]
+PROMISE = b"POST /look HTTP/1.1\r\nHost: m\r\nContent-Length: 1000\r\n\r\nabc"
+Log = list[tuple[bool, int, float]]  # malformed, status, seconds
 
 
 def abort(port: int) -> None:
     """Promise a body and leave."""
     with socket.create_connection(("127.0.0.1", port)) as client:
-        client.sendall(b"POST /look HTTP/1.1\r\nHost: m\r\nContent-Length: 1000\r\n\r\nabc")
+        client.sendall(PROMISE)
 
 
-def client(
-    port: int, good: list[bytes], start: int, deadline: float, log: list[tuple[bool, int, float]]
-) -> None:
+def hold_on(port: int, trickle: bool, deadline: float, given_up: list[int]) -> None:
+    """Promise a body, send a byte of it each half second or none at all; log the status that ends it."""
+    while time.perf_counter() < deadline:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.5) as client:
+            client.sendall(PROMISE)
+            while time.perf_counter() < deadline:
+                try:
+                    reply = client.recv(100)
+                except TimeoutError:
+                    if trickle:
+                        client.sendall(b"x")
+                    continue
+                except OSError:
+                    reply = b""
+                given_up.append(int(reply.split()[1]) if reply else 0)
+                break
+
+
+def client(port: int, good: list[bytes], start: int, deadline: float, log: Log) -> None:
     """Ask until the deadline; log (malformed, status, seconds) of each request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for number in itertools.count(start):
@@ -125,16 +157,22 @@ def client(
 
 
 def measure(server: Server, good: list[bytes], clients: int, seconds: float) -> dict:
-    log: list[tuple[bool, int, float]] = []
+    log: Log = []
+    given_up: list[int] = []
     began = time.perf_counter()
+    deadline = began + seconds
     threads = [
-        threading.Thread(target=client, args=(server.port, good, 7 * number, began + seconds, log))
+        threading.Thread(target=client, args=(server.port, good, 7 * number, deadline, log))
         for number in range(clients)
+    ]
+    threads += [
+        threading.Thread(target=hold_on, args=(server.port, trickle, deadline, given_up))
+        for trickle in (True, False)
     ]
     for thread in threads:
         thread.start()
     memory = []
-    while (left := began + seconds - time.perf_counter()) > 0:
+    while (left := deadline - time.perf_counter()) > 0:
         time.sleep(min(SAMPLE, left))
         memory.append(server.memory())
     for thread in threads:
@@ -152,6 +190,8 @@ def measure(server: Server, good: list[bytes], clients: int, seconds: float) -> 
         "answered": len(answered),
         "refused_malformed": sum(400 <= status < 500 for malformed, status, _ in log if malformed),
         "malformed": sum(malformed for malformed, _, _ in log),
+        "given_up": sum(status == 408 for status in given_up),
+        "slow": len(given_up),
         "failed": sum(status != 200 for malformed, status, _ in log if not malformed),
         "memory_mb": memory,
     }
@@ -171,12 +211,13 @@ def main() -> None:
     files = sorted(p for p in options.images.rglob("*") if p.suffix.lower() in suffixes)[:50]
     if not files:
         parser.error(f"no {', '.join(sorted(suffixes))} files in {options.images}")
+    good = [classify_bytes(file.read_bytes()) for file in files]
     server = Server(options.model)
     rows = []
     try:
-        measure(server, good_requests(files), 2, 2)  # warm-up
+        measure(server, good, 2, 2)  # warm-up
         for clients in options.clients:
-            rows.append(measure(server, good_requests(files), clients, options.seconds))
+            rows.append(measure(server, good, clients, options.seconds))
             if not options.json:
                 print(rows[-1], flush=True)
     finally:
@@ -185,7 +226,11 @@ def main() -> None:
         print(json.dumps(rows, indent=1))
     for line in server.complaints:
         print(f"server: {line}", file=sys.stderr)
-    if code not in (0, -15) or any(r["failed"] or r["refused_malformed"] < r["malformed"] for r in rows):
+    wrong = any(
+        row["failed"] or row["refused_malformed"] < row["malformed"] or row["given_up"] < row["slow"]
+        for row in rows
+    )
+    if wrong or code not in (0, -15):
         raise SystemExit(f"the server failed requests or ended with {code}")
 
 

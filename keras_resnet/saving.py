@@ -130,7 +130,7 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]
     path = Path(path)
     if path.suffix != ".keras":
         raise UsageError(f"a model is saved as a .keras file, not {path}")
-    _check_outputs(model, info)
+    _check_ends(model, info)
     _check_layers(model, info.architecture)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,12 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     file = path / RUN_MODEL if path.is_dir() else path
     if not file.exists():
         raise UserError(f"no model at {path}: expected a run folder, a .keras file or an exported SavedModel")
-    if not zipfile.is_zipfile(file):
+    try:
+        with file.open("rb") as stream:
+            is_zip = zipfile.is_zipfile(stream)  # of a path it says no where that cannot be read
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    if not is_zip:
         raise UserError(f"{file} is not a .keras file; weights of other kinds: keras-resnet import-weights")
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
@@ -177,7 +182,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
         if MEMBER in archive.namelist():
             try:
                 info = ModelInfo.from_json(json.loads(archive.read(MEMBER)))
-                _check_outputs(model, info)
+                _check_ends(model, info)
             except UsageError as error:
                 raise UserError(f"{file}: its description {MEMBER} is wrong: {error}") from error
             except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -186,10 +191,23 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     return LoadedModel(model, _derived_info(model, file))
 
 
-def _check_outputs(model: keras.Model, info: ModelInfo) -> None:
+def default_name(model_path: str | os.PathLike[str]) -> str:
+    """Name of the run folder, or of the file without its ending; `run` for `run/model.keras`."""
+    path = Path(model_path).resolve()
+    if path.is_dir():
+        return path.name
+    return path.parent.name if path.name == RUN_MODEL else path.stem
+
+
+def _check_ends(model: keras.Model, info: ModelInfo) -> None:
     outputs, labels = model.output_shape[-1], len(info.label_names)
     if outputs != labels:
         raise UsageError(f"{labels} label names for a model of {outputs} outputs")
+    if any(side not in (None, info.image_size) for side in model.input_shape[1:3]):
+        height, width = model.input_shape[1:3]
+        raise UsageError(
+            f"an image_size of {info.image_size} for a model that takes {height} × {width} pixels"
+        )
 
 
 def _check_layers(model: keras.Model, architecture: Architecture) -> None:
@@ -214,7 +232,10 @@ def _derived_info(model: keras.Model, file: Path) -> ModelInfo:
             f"{file} holds a model named {model.name!r}, which is none of keras-resnet's; one of "
             "keras.applications: save its weights (.h5) for keras-resnet import-weights"
         )
-    architecture = _derived_architecture(model)
+    try:
+        architecture = _derived_architecture(model)
+    except KeyError as error:
+        raise UserError(f"{file} holds a {model.name} of somebody else: it has no layer {error}") from error
     image_size = model.input_shape[1] or architecture.default_image_size
     labels = tuple(str(index) for index in range(model.output_shape[-1]))
     return ModelInfo(architecture, labels, image_size, resize_before_crop(architecture, image_size))

@@ -145,11 +145,18 @@ def test_what_cannot_be_loaded_is_explained(tmp_path):
         archive.writestr("a.txt", "b")
     foreign = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="mlp")
     foreign.save(tmp_path / "foreign.keras")
+    own = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(2)], name="resnet50"
+    )
+    own.save(tmp_path / "own.keras")
+    (tmp_path / "run" / "model.keras").mkdir(parents=True)
     keras.applications.VGG16(weights=None, classes=2, input_shape=(32, 32, 3)).save(tmp_path / "vgg16.keras")
     for name, words in (
         ("missing.keras", "no model at"),
         ("torch.pth", "import-weights"),
         ("other.keras", "cannot read"),
+        ("own.keras", "a resnet50 of somebody else: it has no layer 'conv3_block1_conv1'"),
+        ("run", "cannot read .*run/model.keras: Is a directory"),
         ("foreign.keras", "none of keras-resnet's"),
         ("vgg16.keras", "none of keras-resnet's"),
     ):
@@ -175,6 +182,7 @@ def test_a_damaged_description_is_named(model, description, tmp_path):
         ({"image_size": -1}, "image_size must be a number of pixels"),
         ({"resize": 16}, "a view of 32 pixels is larger than its image, 16"),
         ({"label_names": ["cat", "dog", 3]}, "label_names must be a tuple of texts"),
+        ({"image_size": 28}, "an image_size of 28 for a model that takes 32 × 32 pixels"),
         ({"label_names": ["cat"]}, "1 label names for a model of 3 outputs"),
     ],
 )
@@ -189,6 +197,7 @@ def test_a_wrong_description_is_named(model, info, tmp_path, change, reason):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        ({"image_size": 48, "resize": 48}, "an image_size of 48 for a model that takes 32 × 32 pixels"),
         ({"label_names": ("cat", "dog")}, "2 label names for a model of 3 outputs"),
         ({"architecture": get_architecture("resnet50")}, "no resnet50: it has no layer conv2_block1_conv3"),
         ({"architecture": get_architecture("resnet32")}, "no resnet32: it has no layer conv2_block4_add"),

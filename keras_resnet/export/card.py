@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
+import keras_resnet
 from keras_resnet.errors import UserError
 from keras_resnet.export.parity import TOLERANCES
 from keras_resnet.saving import MEMBER as CARD
-from keras_resnet.saving import ModelInfo
+from keras_resnet.saving import RUN_MODEL, ModelInfo
 
 README = "README.md"
 SUMS = "SHA256SUMS"
@@ -39,6 +44,25 @@ def write_sums(folder: Path) -> str:
     sums = folder / SUMS
     sums.write_text("".join(lines), encoding="utf-8")
     return checksum(sums)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def provenance(model_path: str | os.PathLike[str]) -> dict[str, str]:
+    """Where an export comes from: source, checksum, date and versions."""
+    path = Path(model_path)
+    file = path / RUN_MODEL if path.is_dir() else path
+    return {
+        "source": file.name if path.is_file() else f"{path.resolve().name}/{RUN_MODEL}",
+        "source_sha256": checksum(file),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "keras_resnet": keras_resnet.__version__,
+        "tensorflow": tf.__version__,
+    }
 
 
 def build_card(info: ModelInfo, export: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +147,9 @@ def readme(card: Mapping[str, Any]) -> str:
             f"{export['tensorflow']}",
         ),
     ]
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    # Labels are anybody's: neither a line break nor a bar of theirs may end a cell.
+    cells = [(name, " ".join(value.split()).replace("|", "\\|")) for name, value in rows]
+    table = "\n".join(f"| {name} | {value} |" for name, value in cells)
     return (
         f"# {model['name']}\n\n"
         "A network of “Deep Residual Learning for Image Recognition” (He, Zhang, Ren, Sun 2015), exported\n"

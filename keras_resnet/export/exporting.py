@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-import keras_resnet
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.protocols import view_of as evaluation_view
 from keras_resnet.export import card, parity, saved_model
-from keras_resnet.export.folding import FoldedNetwork, fold
+from keras_resnet.export.folding import FoldedNetwork
 from keras_resnet.export.images import parity_images
-from keras_resnet.layers import BN_EPSILON
+from keras_resnet.export.publishing import new_file, new_version
+from keras_resnet.export.reference import folded_network, reference_function
 from keras_resnet.loading import CARD_FOLDER, saved_model_folder
-from keras_resnet.saving import RUN_MODEL, LoadedModel, load_model
-from keras_resnet.scanned import ScannedBlocks
-from keras_resnet.weights.state import get_state
+from keras_resnet.saving import LoadedModel, ModelInfo, default_name, load_model
 
 PRECISIONS = {
     "saved_model": ("float32", "bfloat16"),
@@ -115,44 +110,28 @@ def export_model(
     if saved_model_folder(model_path) or Path(model_path).suffix in SUFFIXES.values():
         raise UserError(f"{model_path} is an export already: export the run or .keras file that it came from")
     saved = load_model(model_path)
+    facts: dict[str, Any] = card.provenance(model_path)  # before a training that goes on replaces the file
     network, info, name = folded_network(saved), saved.info, default_name(model_path)
+    reference = reference_function(saved)
     folder = Path(output) if output else Path("exports") / name
     if ten_crop:
         evaluation_view(info, "10-crop")  # networks whose ten crops are all the same are refused by name
     if format == "saved_model":
         card.refuse_another_model(info, folder)
         card.refuse_others_readme(folder)
-        place = saved_model.new_version(folder)
+        place = new_version(folder)
     else:
         file_name = _file_name(name, format, precision)
         card.refuse_another_model(info, folder, f"{file_name}.")
-        place = saved_model.new_file(folder, file_name)
-    reference = reference_function(saved)
+        place = new_file(folder, file_name)
     examples = parity_images(images, info, precision)
     with place as (temporary, publish):
         run, endpoints = _write(format, precision, saved, network, examples.calibration, ten_crop, temporary)
         result = parity.check(reference, run, examples.compared, precision, examples.classes)
-        facts = {"name": name, "format": format, **asdict(result), "compared_on": examples.described}
-        facts |= provenance(model_path)
-        if format == "saved_model":
-            facts |= {
-                "endpoints": endpoints,
-                "bytes": size_of(temporary),
-                "sha256": card.write_sums(temporary),
-            }
-        else:
-            _module(format).embed(card.build_card(info, facts), temporary)
-            facts["sha256"] = card.checksum(temporary)
-        facts["bytes"] = size_of(temporary)
-
-        def describe(target: Path) -> None:
-            if format == "saved_model":
-                facts["version"] = int(target.name)
-                card.write_card(card.build_card(info, facts), temporary / CARD_FOLDER)
-            prefix = "" if format == "saved_model" else f"{target.name}."
-            card.write_card(card.build_card(info, facts), temporary.parent, prefix)
-
-        path = publish(describe)
+        facts |= {"name": name, "format": format, **asdict(result), "compared_on": examples.described}
+        facts |= {"endpoints": endpoints} if endpoints else {}
+        facts |= _sealed(format, info, facts, temporary)
+        path = publish(lambda target: _write_cards(info, facts, temporary, target))
     wanted = {field.name for field in fields(ExportResult)} - {"path", "seconds"}
     numbers = {key: value for key, value in facts.items() if key in wanted}
     return ExportResult(path=str(path), seconds=time.perf_counter() - started, **numbers)
@@ -194,7 +173,7 @@ def _write(
     image_shape = saved.model.input_shape[1:3]
     if format == "saved_model":
         endpoints = saved_model.write(network, saved.info, precision, image_shape, ten_crop, path)
-        exported = saved_model.read(path)
+        exported = saved_model.Exported(path)
         saved_model.check_endpoints(exported, network, saved.info, precision, images)
         return exported, endpoints
     if format == "onnx":
@@ -204,89 +183,21 @@ def _write(
     return _module(format).read(path), []
 
 
-def default_name(model_path: str | os.PathLike[str]) -> str:
-    """Name of the run folder, or of the file without its ending; `run` for `run/model.keras`."""
-    path = Path(model_path).resolve()
-    if path.is_dir():
-        return path.name
-    return path.parent.name if path.name == RUN_MODEL else path.stem
+def _sealed(format: str, info: ModelInfo, facts: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Put checksums into a SavedModel, or the card into a file; then its size and its checksum."""
+    if format == "saved_model":
+        sha256 = card.write_sums(path)
+    else:
+        _module(format).embed(card.build_card(info, facts), path)
+        sha256 = card.checksum(path)
+    return {"bytes": card.size_of(path), "sha256": sha256}
 
 
-def folded_network(saved: LoadedModel) -> FoldedNetwork:
-    """The model's weights, folded.
-
-    Raises:
-        UserError: it is not a whole network of ours with as many label names as classes.
-    """
-    epsilons = {
-        layer.epsilon for layer in saved.model.layers if isinstance(layer, keras.layers.BatchNormalization)
-    }
-    if len(epsilons) > 1:
-        raise UserError(f"{saved.model.name} has batch normalisations of different epsilons: {epsilons}")
-    network = fold(saved.info.architecture, get_state(saved.model), *(epsilons or {BN_EPSILON}))
-    if network.classes != len(saved.info.label_names):
-        raise UserError(
-            f"{saved.model.name} has {network.classes} classes but {len(saved.info.label_names)} label names"
-        )
-    return network
-
-
-def reference_function(saved: LoadedModel) -> Callable[[np.ndarray], np.ndarray]:
-    """The Keras model in float32, images → probabilities: what an export is compared with.
-
-    Raises:
-        UserError: it ends in something else than softmax or logits; exports end in softmax.
-    """
-    model = saved.model
-    activation = model.layers[-1].get_config().get("activation")
-    if activation not in ("softmax", "linear"):
-        raise UserError(f"{model.name} ends in {activation!r}; only softmax and logits can be exported")
-    if any(layer.compute_dtype != "float32" for layer in model.layers):
-        model = _in_float32(saved)
-
-    def probabilities(images: np.ndarray) -> np.ndarray:
-        outputs = model(images, training=False)
-        return np.asarray(outputs if activation == "softmax" else keras.ops.softmax(outputs))
-
-    return probabilities
-
-
-def _in_float32(saved: LoadedModel) -> keras.Model:
-    from keras_resnet.builders import build_model
-
-    model, state = saved.model, get_state(saved.model)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        clone = build_model(
-            saved.info.architecture,
-            input_shape=model.input_shape[1:],
-            classes=model.output_shape[-1],
-            classifier_activation=model.layers[-1].get_config().get("activation"),
-            mean=state.get("normalization/mean"),
-            std=state.get("normalization/std"),
-            scanned=any(isinstance(layer, ScannedBlocks) for layer in model.layers),
-        )
-    finally:
-        keras.config.set_dtype_policy(policy)
-    clone.set_weights(model.get_weights())
-    return clone
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return sum(file.stat().st_size for file in files)
-
-
-def provenance(model_path: str | os.PathLike[str]) -> dict[str, str]:
-    """Where an export comes from: source, checksum, date and versions."""
-    path = Path(model_path)
-    file = path / RUN_MODEL if path.is_dir() else path
-    return {
-        "source": file.name if path.is_file() else f"{path.resolve().name}/{RUN_MODEL}",
-        "source_sha256": card.checksum(file),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "keras_resnet": keras_resnet.__version__,
-        "tensorflow": tf.__version__,
-    }
+def _write_cards(info: ModelInfo, facts: Mapping[str, Any], temporary: Path, target: Path) -> None:
+    """The cards of what becomes `target`: beside it, and inside a SavedModel, whose version they name."""
+    if temporary.is_dir():
+        described = card.build_card(info, {**facts, "version": int(target.name)})
+        card.write_card(described, temporary / CARD_FOLDER)
+        card.write_card(described, temporary.parent)
+    else:
+        card.write_card(card.build_card(info, facts), temporary.parent, f"{target.name}.")

@@ -76,7 +76,8 @@ def true_classes(files: Sequence[str], label_names: Sequence[str]) -> np.ndarray
     A folder is named as its class or, for ImageNet's classes, by WordNet id. Class numbers for labels are
     the places of the folders' names in their order, where there are as many: as in evaluation.
     """
-    folders = [Path(file).resolve().parent.name for file in files]
+    # Links are not followed, as classes may be folders of links into one pool.
+    folders = [Path(os.path.abspath(file)).parent.name for file in files]  # noqa: PTH100
     numbers = {label: number for number, label in enumerate(label_names)}
     if list(label_names) == [label for _, label in IMAGENET_CLASSES]:
         numbers |= {wnid: number for number, (wnid, _) in enumerate(IMAGENET_CLASSES)}

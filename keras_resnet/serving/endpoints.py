@@ -6,18 +6,18 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.views import EvalView, image_to_view
-from keras_resnet.errors import UserError
+from keras_resnet.backbone import features
+from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import Classifier
-from keras_resnet.export.exporting import default_name
-from keras_resnet.export.saved_model import TOP
-from keras_resnet.saving import ModelInfo
+from keras_resnet.export.signatures import Signatures
+from keras_resnet.layers import require_tensorflow
+from keras_resnet.saving import ModelInfo, default_name
 from keras_resnet.serving.forms import open_form
 
 Arrays = dict[str, np.ndarray]
@@ -65,16 +65,12 @@ def reason(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Served:
-    """A network with its endpoints.
-
-    `explain` maps a view [S, S, 3] uint8 to a heat map [h, w] in 0…1, or is None.
-    """
+    """A network with its endpoints by name."""
 
     name: str
     version: int
     info: ModelInfo
     endpoints: Mapping[str, Endpoint]
-    explain: Callable[[np.ndarray], np.ndarray] | None
 
 
 def load_served(path: str | os.PathLike[str], name: str | None = None) -> Served:
@@ -82,27 +78,29 @@ def load_served(path: str | os.PathLike[str], name: str | None = None) -> Served
 
     Raises:
         UserError: there is nothing, or nothing readable, at the path.
+        UsageError: the name has a slash.
     """
+    if name and "/" in name:
+        raise UsageError(f"a name in the URL has no slash: {name!r}")
     classifier = open_form(path)
     model, folder = classifier.exported, classifier.path
     if model is None or folder is None:
-        name = name or default_name(path)
-        return Served(name, 1, classifier.info, _endpoints_of(classifier), _explain_with_keras(classifier))
+        return Served(name or default_name(path), 1, classifier.info, _endpoints_of(classifier))
     home = folder.resolve()
     numbered = home.name.isdecimal()
     name = name or (home.parent.name if numbered else home.name)
-    endpoints = {key: _signature(model, key) for key in model.signatures}
+    endpoints = {key: _endpoint(function, model) for key, function in model.signatures.items()}
     if "classify_bytes" not in endpoints:
         raise UserError(f"{folder} has no endpoint classify_bytes: was it exported by keras-resnet export?")
-    explain = _explain_with_endpoint(endpoints["explain"]) if "explain" in endpoints else None
-    return Served(name, int(home.name) if numbered else 1, classifier.info, endpoints, explain)
+    return Served(name, int(home.name) if numbered else 1, classifier.info, endpoints)
 
 
-def _signature(model: Any, name: str) -> Endpoint:
-    function = model.signatures[name]
-    _, specs = function.structured_input_signature
+def _endpoint(function: Any, owner: Any) -> Endpoint:
+    """A function of TensorFlow, of one signature, as an endpoint; it dies with the object it came from."""
+    positional, named = function.structured_input_signature
+    specs = {spec.name: spec for spec in positional} | named
 
-    def run(arrays: Arrays, _keep: Any = model) -> Arrays:  # a signature dies with the object it came from
+    def run(arrays: Arrays, _keep: Any = owner) -> Arrays:
         tensors = {key: tf.constant(array, specs[key].dtype) for key, array in arrays.items()}
         return {key: value.numpy() for key, value in function(**tensors).items()}
 
@@ -117,44 +115,40 @@ def _described(specs: Mapping[str, tf.TensorSpec]) -> Specs:
 
 
 def _endpoints_of(classifier: Classifier) -> dict[str, Endpoint]:
-    """The endpoints of an export for a network that is none."""
-    info = classifier.info
-    view = EvalView("single", info.image_size, info.resize)
-    shape = (None, *classifier.image_shape, 3)
+    """The endpoints of an export for a network that is none: those that its form allows."""
+    stages, heatmaps = None, None
+    if classifier.model is not None:
+        require_tensorflow("serving")  # other backends' models do not run inside its functions
+        stages, heatmaps = _inside(classifier.model)
 
-    def classify(arrays: Arrays) -> Arrays:
-        return {"probabilities": np.asarray(classifier.predict(arrays["images"]), np.float32)}
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = {"probabilities": classifier.predict(images)}
+        if stages is not None:
+            found |= stages(images, training=False)
+        return {name: tf.cast(value, tf.float32) for name, value in found.items()}
 
-    def classify_bytes(arrays: Arrays) -> Arrays:
-        images = [image_to_view(tf.constant(file), view).numpy() for file in arrays["image_bytes"]]
-        probabilities = classify({"images": np.stack(images)})["probabilities"]
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
-        labels = np.array([label.encode() for label in info.label_names], object)
-        return {
-            "probabilities": probabilities,
-            "top_probabilities": np.take_along_axis(probabilities, best, 1),
-            "top_labels": labels[best],
-        }
-
-    numbers, text = np.dtype(np.float32), np.dtype(object)
-    all_classes = {"probabilities": (numbers, (None, len(info.label_names)))}
-    several = (None, min(TOP, len(info.label_names)))
-    top = {"top_probabilities": (numbers, several), "top_labels": (text, several)}
-    return {
-        "serving_default": Endpoint({"images": (numbers, shape)}, classify, all_classes),
-        "classify_bytes": Endpoint({"image_bytes": (text, (None,))}, classify_bytes, {**all_classes, **top}),
-    }
+    module = Signatures(run, classifier.info, classifier.image_shape)
+    functions = {name: function.get_concrete_function() for name, function in module.signatures().items()}
+    endpoints = {name: _endpoint(function, module) for name, function in functions.items()}
+    if heatmaps is not None:
+        endpoints["explain"] = _explain(endpoints["serving_default"], heatmaps)
+    return endpoints
 
 
-def _explain_with_endpoint(endpoint: Endpoint) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda view: endpoint.run({"images": view[np.newaxis].astype(np.float32)})["heatmap"][0]
-
-
-def _explain_with_keras(classifier: Classifier) -> Callable[[np.ndarray], np.ndarray] | None:
-    model = classifier.model
-    if model is None:
-        return None
+def _inside(model: keras.Model) -> tuple[keras.Model | None, Callable[..., np.ndarray] | None]:
+    """Images → the stages' maps and the features that the classifier sees; one image → its heat map."""
     from keras_resnet.evaluation.explain import heatmaps_of
 
-    heatmaps = cache(lambda: heatmaps_of(model))  # at the first picture, and only then
-    return lambda view: heatmaps()(view)
+    try:
+        outputs = {**features(model).output, "features": model.layers[-1].input}
+        return keras.Model(model.input, outputs), heatmaps_of(model)
+    except UserError:  # somebody else's network, whose layers have other names
+        return None, None
+
+
+def _explain(classify: Endpoint, heatmaps: Callable[..., np.ndarray]) -> Endpoint:
+    def run(arrays: Arrays) -> Arrays:
+        return {"heatmap": np.stack([heatmaps(image) for image in arrays["images"]]), **classify.run(arrays)}
+
+    outputs = {"heatmap": (np.dtype(np.float32), (None, None, None)), **classify.outputs}
+    return Endpoint(classify.inputs, run, outputs)

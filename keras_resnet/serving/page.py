@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.export.saved_model import TOP
+from keras_resnet.export.signatures import TOP
 from keras_resnet.serving.endpoints import Served
 from keras_resnet.serving.predicting import best, view_or_error
 
@@ -26,11 +26,15 @@ def look_at(contents: bytes, served: Served) -> dict[str, Any]:
     from keras_resnet.evaluation.explain import enlarged, overlay
 
     view = view_or_error("this file", contents, served.info)
-    images = view[np.newaxis].astype(np.float32)
-    probabilities = served.endpoints["serving_default"].run({"images": images})["probabilities"][0]
-    heat = None if served.explain is None else _data_url(overlay(view, served.explain(view)))
-    top = best(probabilities, served.info.label_names, TOP)
-    return {"name": served.name, "top": top, "view": _data_url(enlarged(view)), "overlay": heat}
+    endpoint = served.endpoints.get("explain") or served.endpoints["serving_default"]
+    answer = endpoint.run({"images": view[np.newaxis].astype(np.float32)})
+    overlaid = _data_url(overlay(view, answer["heatmap"][0])) if "heatmap" in answer else None
+    return {
+        "name": served.name,
+        "top": best(answer["probabilities"][0], served.info.label_names, TOP),
+        "view": _data_url(enlarged(view)),
+        "overlay": overlaid,
+    }
 
 
 def _data_url(picture: np.ndarray) -> str:

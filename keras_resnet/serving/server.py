@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import tensorflow as tf
 
@@ -91,7 +92,7 @@ def serve(
         address = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         print(
             f"serving {served.name}, version {served.version}: page {address}/, REST "
-            f"{address}/v1/models/{served.name}:predict; stop with Ctrl-C",
+            f"{address}/v1/models/{quote(served.name)}:predict; stop with Ctrl-C",
             file=sys.stderr,
             flush=True,
         )

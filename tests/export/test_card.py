@@ -13,9 +13,11 @@ from saved_networks import random_model, saved_network, tiny
 import keras_resnet
 from keras_resnet.architectures import get_architecture
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.export import export_model, exporting
-from keras_resnet.export.card import build_card, readme
+from keras_resnet.export import export_model, saved_model
+from keras_resnet.export.card import build_card, provenance, readme
+from keras_resnet.export.folding import fold
 from keras_resnet.saving import ModelInfo, save_model
+from keras_resnet.weights.state import get_state
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,9 @@ def test_it_names_the_endpoints_that_there_are(card):
 
 def test_a_vgg_has_no_heat_maps(tmp_path):
     architecture = tiny("vgg16", blocks=1)
-    network = exporting.fold(
-        architecture, exporting.get_state(random_model(architecture, input_shape=(32, 32, 3)))
-    )
+    network = fold(architecture, get_state(random_model(architecture, input_shape=(32, 32, 3))))
     info = ModelInfo(architecture, ("a", "b", "c"), 32, 32)
-    names = exporting.saved_model.write(network, info, "float32", (32, 32), False, tmp_path)
+    names = saved_model.write(network, info, "float32", (32, 32), False, tmp_path)
     assert names == ["serving_default", "classify_bytes", "features"]
 
 
@@ -65,6 +65,11 @@ def test_it_names_its_version_its_errors_and_the_images_of_the_comparison(card):
     text = readme({**card, "model": {**card["model"], "results": {**results, "images": 3000}}})
     assert "| top-1 error | 0.33 % (val split, 3,000 images, single view) |" in text
     assert "| errors | not recorded |" in readme({**card, "model": {**card["model"], "results": {}}})
+
+
+def test_labels_stay_in_their_cell(card):
+    labels = {**card["model"], "label_names": ["a|b", "c\nd", "e"]}
+    assert "\n| classes | a\\|b, c d, e |\n" in readme({**card, "model": labels})
 
 
 def test_a_readme_of_somebody_else_stays(keras_file, tmp_path):
@@ -107,7 +112,7 @@ def test_the_version_is_the_packages_own_installed_or_not(keras_file, monkeypatc
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata.Distribution, "from_name", absent)
-    assert exporting.provenance(keras_file)["keras_resnet"] == keras_resnet.__version__
+    assert provenance(keras_file)["keras_resnet"] == keras_resnet.__version__
 
 
 def test_the_version_is_written_down_once():

@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from saved_networks import picture, random_model, saved_network, tiny
+from saved_networks import picture, random_model, saved_network
 
 from keras_resnet.architectures import get_architecture
 from keras_resnet.cli import main
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.export import export_model, exporting, parity, saved_model
+from keras_resnet.export import export_model, exporting, parity, reference, saved_model
 from keras_resnet.export.card import checksum
-from keras_resnet.export.graph import Forward
 from keras_resnet.export.images import _some
-from keras_resnet.saving import LoadedModel, ModelInfo, save_model
+from keras_resnet.saving import ModelInfo, default_name, save_model
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +84,13 @@ def test_anybody_can_check_the_sums(result):
 
 
 def test_a_failed_check_leaves_nothing_and_says_so(keras_file, tmp_path, monkeypatch):
-    fold = exporting.fold
+    fold = reference.fold
 
     def wrong(architecture, state, epsilon):
         state["conv2_block1_bn1/moving_mean"] = state["conv2_block1_bn1/moving_mean"] + 1
         return fold(architecture, state, epsilon)
 
-    monkeypatch.setattr(exporting, "fold", wrong)
+    monkeypatch.setattr(reference, "fold", wrong)
     with pytest.raises(UserError, match="not the same network, nothing was written"):
         export_model(str(keras_file), str(tmp_path / "export"))
     assert list(tmp_path.iterdir()) == []
@@ -119,13 +118,13 @@ def test_the_command_says_the_numbers_and_exits_1_where_they_are_too_large(keras
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_channels_in_the_wrong_order_are_noticed(keras_file, tmp_path, monkeypatch, precision):
-    fold = exporting.fold
+    fold = reference.fold
 
     def swapped(architecture, state, epsilon):
         state["conv1_conv/kernel"] = state["conv1_conv/kernel"][:, :, ::-1]
         return fold(architecture, state, epsilon)
 
-    monkeypatch.setattr(exporting, "fold", swapped)
+    monkeypatch.setattr(reference, "fold", swapped)
     with pytest.raises(UserError, match="not the same network"):
         export_model(str(keras_file), str(tmp_path / "export"), precision=precision)
 
@@ -186,22 +185,6 @@ def test_of_many_images_always_the_same_are_compared(keras_file, tmp_path, monke
     assert len(_some(files)) == 2
 
 
-def test_mixed_precision_models_are_compared_in_float32():
-    architecture = tiny("resnet20", blocks=1)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = random_model(architecture)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    network = exporting.fold(architecture, exporting.get_state(model))
-    info = ModelInfo(architecture, ("a", "b", "c"), 32, 32)
-    reference = exporting.reference_function(LoadedModel(model, info))
-    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    ours = Forward(network)(tf.constant(images)).probabilities
-    np.testing.assert_allclose(reference(images), ours, rtol=0, atol=2e-6)
-    assert np.abs(np.asarray(model(images)) - ours).max() > 1e-5
-
-
 def test_a_model_of_logits_is_exported_with_its_softmax(tmp_path):
     architecture = get_architecture("resnet20")
     model = random_model(architecture, classifier_activation=None)
@@ -220,7 +203,7 @@ def test_a_model_of_logits_is_exported_with_its_softmax(tmp_path):
 def test_default_name(path, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs/seven").mkdir(parents=True)
-    assert exporting.default_name(path) == name
+    assert default_name(path) == name
 
 
 def test_default_folder(keras_file, tmp_path, monkeypatch):
@@ -246,10 +229,3 @@ def test_an_export_is_no_model_to_export(result, tmp_path):
     for path in (folder, folder.parent, tmp_path / "pets.onnx", tmp_path / "pets-int8.tflite"):
         with pytest.raises(UserError, match="is an export already: export the run or "):
             export_model(path)
-
-
-def test_as_many_label_names_as_classes():
-    architecture = tiny("resnet20", blocks=1)
-    saved = LoadedModel(random_model(architecture), ModelInfo(architecture, ("a", "b"), 32, 32))
-    with pytest.raises(UserError, match="3 classes but 2 label names"):
-        exporting.folded_network(saved)

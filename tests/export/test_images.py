@@ -38,6 +38,16 @@ def test_classes_are_told_as_in_evaluation():
     assert true_classes(["1/1.png"], ("0", "1")).tolist() == [1]
 
 
+def test_a_class_may_be_a_folder_of_links(tmp_path, monkeypatch):
+    for folder in ("pool", "cat", "x"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "cat" / "1.png").symlink_to(tmp_path / "pool" / "1.png")
+    (tmp_path / "dog").symlink_to(tmp_path / "pool")
+    assert true_classes([tmp_path / "cat" / "1.png", tmp_path / "dog" / "2.png"], LABELS).tolist() == [0, 1]
+    monkeypatch.chdir(tmp_path / "cat")
+    assert true_classes(["1.png", "../dog/2.png", "../cat/./3.png"], LABELS).tolist() == [0, 1, 0]
+
+
 def test_int8_is_compared_on_images_that_did_not_calibrate_it_where_they_are_enough(
     tmp_path, capsys, monkeypatch
 ):

@@ -1,4 +1,4 @@
-"""What an operator does with an exported SavedModel, and how version folders appear."""
+"""What an operator does with an exported SavedModel."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import tensorflow as tf
 from saved_networks import bomb, picture, random_model, saved_network, tiny
 
 from keras_resnet.data.views import EvalView, image_to_view
-from keras_resnet.errors import UserError
 from keras_resnet.export import export_model
 from keras_resnet.export.folding import fold
-from keras_resnet.export.saved_model import new_version, read, versions, write
+from keras_resnet.export.saved_model import Exported, write
 from keras_resnet.saving import ModelInfo, load_model
 from keras_resnet.weights.state import get_state
 
@@ -115,7 +114,7 @@ def test_vggs_connected_layers_are_variables_which_load_without_copies(tmp_path,
     info = ModelInfo(architecture, ("a", "b", "c"), 32, 32)
     write(fold(architecture, get_state(network)), info, precision, (32, 32), False, tmp_path)
     images = tf.stack([view(contents) for contents in FILES])
-    np.testing.assert_allclose(read(tmp_path)(images.numpy()), network(images), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(Exported(tmp_path)(images.numpy()), network(images), rtol=0, atol=tolerance)
     item = 4 if precision == "float32" else 2
     kernels = item * 4096 * (256 + 4096)  # of fc1 and fc2
     assert kernels <= sum(file.stat().st_size for file in (tmp_path / "variables").iterdir()) < 1.01 * kernels
@@ -153,53 +152,3 @@ def test_keras_reads_it_as_a_layer(folder, model):
     layer = keras.layers.TFSMLayer(str(folder), call_endpoint="serving_default")
     images = tf.cast(tf.stack([view(FILES[0])]), tf.float32)
     np.testing.assert_allclose(layer(images)["probabilities"], model(images), rtol=0, atol=1e-6)
-
-
-def test_versions_are_numbers_in_order(tmp_path):
-    for name in ("2", "10", "9x", ".exporting-1", "x"):
-        (tmp_path / name).mkdir()
-    assert versions(tmp_path) == [2, 10]
-    assert versions(tmp_path / "none") == []
-
-
-def test_a_new_version_appears_whole_and_is_one_more_than_the_highest(tmp_path):
-    (tmp_path / "7").mkdir()
-    with new_version(tmp_path) as (temporary, publish):
-        (temporary / "file").write_text("whole")
-        assert versions(tmp_path) == [7]
-        assert publish(lambda target: None) == tmp_path / "8"
-    assert (tmp_path / "8" / "file").read_text() == "whole"
-    assert (tmp_path / "8").stat().st_mode & 0o777 == 0o755
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["7", "8"]
-
-
-def test_two_exports_at_once_get_a_version_each(tmp_path, monkeypatch):
-    with new_version(tmp_path) as (first, publish_first), new_version(tmp_path) as (second, publish_second):
-        (first / "file").write_text("first")
-        (second / "file").write_text("second")
-        seen = []
-        assert publish_first(seen.append) == tmp_path / "1"
-        answers = iter([[], [1]])  # the second export looked before the first was there
-        monkeypatch.setattr("keras_resnet.export.saved_model.versions", lambda output: next(answers))
-        assert publish_second(seen.append) == tmp_path / "2"
-        assert [target.name for target in seen] == ["1", "1", "2"]  # a card for every number that was tried
-    assert [(tmp_path / version / "file").read_text() for version in "12"] == ["first", "second"]
-
-
-def test_nothing_is_left_of_an_unpublished_version(tmp_path):
-    with pytest.raises(RuntimeError), new_version(tmp_path / "a" / "b") as (temporary, _):
-        (temporary / "file").write_text("half")
-        raise RuntimeError
-    assert not (tmp_path / "a" / "b").exists()
-
-
-def test_the_error_is_seen_even_where_the_folder_has_gone(tmp_path):
-    with pytest.raises(RuntimeError), new_version(tmp_path / "a"):
-        (tmp_path / "a").rename(tmp_path / "b")
-        raise RuntimeError
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"cannot write to .*file"), new_version(tmp_path / "file"):
-        pass

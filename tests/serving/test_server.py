@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from keras_resnet.serving.endpoints import Endpoint, load_served
 starlette = pytest.importorskip("starlette", reason="needs the extra keras-resnet[serve]")
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra keras-resnet[serve]")
 
+from keras_resnet.serving import server  # noqa: E402
 from keras_resnet.serving.connections import bounded  # noqa: E402
 from keras_resnet.serving.server import Limits, _listen, make_app, serve  # noqa: E402
 
@@ -115,7 +117,7 @@ def test_metadata_names_endpoints_inputs_and_outputs(running, of_keras):
     }
     assert [side["size"] for side in outputs["top_labels"]["tensor_shape"]["dim"]] == ["-1", "5"]
     theirs = of_keras.ask("GET", "/v1/models/pets/metadata")[1]["metadata"]["signature_def"]["signature_def"]
-    assert theirs == {name: signatures[name] for name in ("serving_default", "classify_bytes")}
+    assert theirs == signatures
 
 
 @pytest.mark.parametrize("path", ["/v1/models/pets:predict", "/v1/models/pets/versions/1:predict"])
@@ -225,8 +227,6 @@ def slow(seconds):
 
 
 def test_what_takes_too_long_or_waits_too_long_is_refused(served):
-    from dataclasses import replace
-
     app = make_app(replace(served, endpoints=slow(1.0)), Limits(seconds=0.3, waiting=3))
     running = Running(app)
     try:
@@ -289,8 +289,6 @@ def test_a_slow_head_is_given_up_however_it_trickles_in(served):
 
 
 def test_a_client_that_takes_no_answer_is_given_up(served):
-    from dataclasses import replace
-
     inputs = {"images": (np.dtype(np.float32), (None, None, None, 3))}
     endpoint = Endpoint(inputs, lambda arrays: {"probabilities": np.zeros((1, 3_000_000))})
     limits = Limits(seconds=0.5)
@@ -339,8 +337,6 @@ def test_a_client_that_leaves_within_its_body_is_no_error_of_ours(running, monke
 
 
 def test_an_error_of_ours_is_500_and_the_server_goes_on(served):
-    from dataclasses import replace
-
     def broken(arrays):
         raise RuntimeError("out of order")
 
@@ -371,6 +367,13 @@ def test_a_taken_port_and_a_missing_model_are_named(export, tmp_path):
         serve(str(export), port=99999)
     with pytest.raises(UserError, match=r"no model at .*nowhere"):
         serve(str(tmp_path / "nowhere"), port=0)
+
+
+def test_its_url_can_be_followed_whatever_the_name(served, monkeypatch, capsys):
+    monkeypatch.setattr(server, "load_served", lambda path, name: replace(served, name="my pets?"))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    serve("pets", port=0)
+    assert "/v1/models/my%20pets%3F:predict" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
