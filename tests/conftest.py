@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -14,6 +15,12 @@ if importlib.util.find_spec("triton") is not None:
     # torch's CUDA builds import triton sooner or later, and after TensorFlow that is a segmentation fault
     # (torch 2.14, TensorFlow 2.21: two copies of LLVM). Before it, both work in one process.
     importlib.import_module("triton")
+
+# The same examples every time, and no clock: a failure comes from the change at hand, on any machine.
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

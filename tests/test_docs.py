@@ -24,9 +24,10 @@ import click
 import pytest
 from click.testing import CliRunner
 from saved_networks import picture, random_model, tiny
+from shallow import SHALLOW
 
 import keras_resnet
-from keras_resnet.architectures import ARCHITECTURES, network_name
+from keras_resnet.architectures import network_name
 from keras_resnet.cli import main
 from keras_resnet.recipes import RECIPES, get_recipe
 
@@ -178,7 +179,7 @@ def test_links_outside_the_site_lead_somewhere(page):
 def workspace(tmp_path_factory):
     """The folder that the pages run in: what a reader has who has come so far.
 
-    To be quick, recipes are one epoch long and ImageNet networks have one block a stage.
+    To be quick, recipes are one epoch long and residual and plain networks have one block a stage.
     """
     folder = tmp_path_factory.mktemp("reader")
     patch = pytest.MonkeyPatch()
@@ -186,12 +187,7 @@ def workspace(tmp_path_factory):
     short = {name: replace(r, epochs=1, steps=None, batch_size=64) for name, r in RECIPES.items()}
     short["finetune"] = replace(short["finetune"], batch_size=4)
     replace_everywhere(patch, "RECIPES", short)
-    shallow = {
-        name: replace(net, stages=tuple(replace(stage, blocks=1) for stage in net.stages))
-        for name, net in ARCHITECTURES.items()
-        if net.family == "imagenet" and net.block != "vgg"
-    }
-    replace_everywhere(patch, "ARCHITECTURES", {**ARCHITECTURES, **shallow})
+    replace_everywhere(patch, "ARCHITECTURES", SHALLOW)
     without_network(patch)
     (folder / "docs").symlink_to(REPOSITORY / "docs")
     for name in ("photo.png", "seven.png"):

@@ -87,7 +87,7 @@ def test_a_tfds_name_is_prepared_and_described(photos, data_dir, capsys):
     assert photos.splits == {"train": 20, "test": 7}
     assert photos.image_shape is None
     assert validation_split(photos) == "test"
-    open_dataset("odd_photos/:1.0.0".replace("/", ""), data_dir=data_dir)
+    open_dataset("odd_photos:1.0.0", data_dir=data_dir)
     assert capsys.readouterr().out == ""  # stdout belongs to the commands' answers
 
 

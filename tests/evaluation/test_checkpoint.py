@@ -9,6 +9,7 @@ import pytest
 
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.evaluation import evaluate
+from keras_resnet.saving import load_model
 from keras_resnet.weights import import_weights
 
 
@@ -32,6 +33,7 @@ def test_a_known_checkpoint_makes_its_known_errors(shared, cifar_test, tmp_path)
     if not checkpoint.exists():
         pytest.skip(f"needs {checkpoint.name} in the shared data")
     model = import_weights(checkpoint, "resnet20", output=tmp_path / "model.keras")
+    assert load_model(model).info.label_names[::9] == ("airplane", "truck")
     found = evaluate(model, cifar_test, batch_size=250)
     assert round(found.top1_error, 2) == 18.97  # what torch finds, shared/data/README.md
     assert (found.images, found.skipped) == (10_000, 0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -159,10 +161,11 @@ def test_runs_everything_once(plan, monkeypatch):
 
 def test_the_budget_stops_a_training_which_saves_itself_and_goes_on_next_time(plan, monkeypatch):
     stand_in(monkeypatch, seconds=60)
-    began = time.monotonic()
-    assert not run_plan(plan, budget=1.5)
-    assert time.monotonic() - began < 20
     first = plan.runs[0]
+    for budget in (0.5, 2, 8, 32):  # on a busy machine it may begin after the budget is spent
+        assert not run_plan(plan, budget=budget)
+        if (first.folder / "began").exists():
+            break
     assert first.status == "begun"
     assert (first.folder / "saved").exists()
     assert [run.status for run in plan.runs[1:]] == ["missing"] * 3
@@ -202,13 +205,14 @@ def test_wrong_usage_in_a_training_is_wrong_usage(plan, monkeypatch):
 
 def test_a_signal_stops_the_training_and_says_how_to_go_on(plan, monkeypatch):
     stand_in(monkeypatch, seconds=60)
-    before = signal.getsignal(signal.SIGALRM)
-    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
-    signal.setitimer(signal.ITIMER_REAL, 1.5)
-    try:
-        with pytest.raises(Interrupted, match="run the same command again") as caught:
-            run_plan(plan)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+
+    def interrupt():
+        while not (plan.runs[0].folder / "began").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(Interrupted, match="run the same command again") as caught:
+        run_plan(plan)
     assert caught.value.exit_code == 128 + signal.SIGTERM
     assert (plan.runs[0].folder / "saved").exists()

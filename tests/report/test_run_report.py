@@ -269,11 +269,11 @@ def test_markdown_cells_keep_their_bars(tmp_path):
     assert "| :-- | --: |" in text
 
 
-@pytest.mark.parametrize("text", ["8.75", "1,202", "8.75 ± 0.16", "12 %", "", "−3", "32×32"])
+@pytest.mark.parametrize("text", ["8.75", "1,202", "8.75 ± 0.16", "12 %", "", "−3", "32×32", "7×7, 64"])
 def test_numbers_are_set_to_the_right(text):
     assert is_number(text)
 
 
-@pytest.mark.parametrize("text", ["B", "7×7, 64", "v2", "2h"])
+@pytest.mark.parametrize("text", ["B", "v2", "2h"])
 def test_text_is_not(text):
-    assert is_number(text) == (text == "7×7, 64")
+    assert not is_number(text)

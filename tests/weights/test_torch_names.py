@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-import tarfile
-
 import numpy as np
 import pytest
 
@@ -147,8 +143,6 @@ def test_an_exported_file_is_read_back_whole(tmp_path):
 
 
 def test_strides_elsewhere_are_warned_of(tmp_path, caplog):
-    from dataclasses import replace
-
     from keras_resnet.saving import ModelInfo
 
     architecture = get_architecture("resnet50")
@@ -159,7 +153,6 @@ def test_strides_elsewhere_are_warned_of(tmp_path, caplog):
     )
     export_weights(tmp_path / "m.keras", output=tmp_path / "m.safetensors")
     assert "strides in the 1x1 convolutions" in caplog.text
-    assert replace(architecture, downsample="3x3") != architecture
 
 
 @pytest.mark.parametrize(
@@ -183,28 +176,3 @@ def test_arguments_that_make_no_sense(tmp_path, arguments, words):
         import_weights(tmp_path / "none.pth", "resnet20", output=tmp_path / "m.keras")
     with pytest.raises(UsageError, match="\"torch\", not 'onnx'"):
         export_weights(tmp_path / "m.keras", "onnx", tmp_path / "m.onnx")
-
-
-def test_the_shared_checkpoint_makes_exactly_its_errors(shared, tmp_path):
-    """1,897 of 10,000: what torch finds for it on these JPEG images (its README)."""
-    model = load_model(
-        import_weights(shared / "resnet20-12fca82f.th", "resnet20", output=tmp_path / "m.keras")
-    )
-    assert model.info.label_names[0] == "airplane" and len(model.info.label_names) == 10
-    images, labels = [], []
-    with tarfile.open(shared / "cifar10-jpeg.tar.gz") as archive:
-        for member in archive:
-            folder = member.name.split("/")
-            if member.isfile() and folder[-3] == "test" and member.name.endswith(".jpg"):
-                data = archive.extractfile(member).read()
-                images.append(tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE").numpy())
-                labels.append(model.info.label_names.index(folder[-2]))
-    predicted = model.model.predict(np.stack(images), batch_size=500, verbose=0).argmax(-1)
-    assert len(labels) == 10_000
-    assert int((predicted != np.array(labels)).sum()) == 1897
-
-
-def test_reading_weights_imports_no_torch():
-    code = "import keras_resnet.weights.files, sys; print('torch' in sys.modules)"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert output.stdout.strip() == "False"
