@@ -30,7 +30,9 @@ class Triple(click.ParamType):
 @command("import-weights")
 @click.argument("file")
 @click.option("--name", required=True, help="The network: resnet50, vgg16, resnet20, …")
-@click.option("--classes", type=COUNT, help="By default the network's own number.")
+@click.option(
+    "--classes", type=COUNT, help="Outputs of its classifier, as a check; by default those of the file."
+)
 @click.option("--shortcut", type=click.Choice(["A", "B", "C"]), help="Of the file's network (Sec. 3.3).")
 @click.option(
     "--downsample", type=click.Choice(["1x1", "3x3"]), help="Where its bottlenecks have their stride."
@@ -90,7 +92,11 @@ def import_weights(
 def _lines(file: str) -> list[str]:
     if not Path(file).is_file():
         raise UsageError(f"no file {file} with label names")
-    return [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} with label names is not UTF-8 text") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @command("export-weights")
