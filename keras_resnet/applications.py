@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def build(
         input_tensor=input_tensor,
         input_shape=input_shape,
         pooling=pooling,
-        classes=classes,
+        classes=int(classes),  # NumPy's integers are no JSON, which a saved model is
         classifier_activation=classifier_activation,
         name=model_name,
         mean=mean if include_preprocessing else None,
@@ -132,7 +133,7 @@ def _check(
     name = architecture.name
     if pooling not in (None, "avg", "max"):
         raise UsageError(f'{name}: `pooling` must be None, "avg" or "max", not {pooling!r}')
-    if not isinstance(classes, int) or classes < 1:
+    if not isinstance(classes, Integral) or classes < 1:
         raise UsageError(f"{name}: `classes` must be a whole number, 1 or more, not {classes!r}")
     if weights is None:
         return

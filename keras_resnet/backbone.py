@@ -28,7 +28,7 @@ def features(model: keras.Model) -> keras.Model:
         if stage is not None and not layer.name.endswith("_pool"):
             outputs[f"C{stage}"] = layer.output  # the stage's last layer wins
     if not outputs:
-        raise UsageError(f"{model.name} has no stages named conv2_… or block1_…; is it one of ours?")
+        raise _without_stages(model)
     if _is_residual(model):
         del outputs["C1"]  # the stem; detectors start at C2
     return keras.Model(model.input, outputs, name=f"{model.name}_features")
@@ -47,6 +47,8 @@ def freeze(model: keras.Model, through: str) -> None:
         ValueError: the model has no such stage.
     """
     stages = sorted({s for layer in model.layers if (s := stage_of(layer.name)) is not None})
+    if not stages:
+        raise _without_stages(model)
     names = {f"{'conv' if _is_residual(model) else 'block'}{stage}": stage for stage in stages}
     if through not in names:
         raise UsageError(f"{model.name} has no stage {through!r}; choose one of {', '.join(names)}")
@@ -54,6 +56,13 @@ def freeze(model: keras.Model, through: str) -> None:
         stage = stage_of(layer.name)
         if stage is not None and stage <= names[through]:
             layer.trainable = False
+
+
+def _without_stages(model: keras.Model) -> UsageError:
+    return UsageError(
+        f"{model.name} has no stages named conv2_… or block1_…; "
+        "give a network of ours itself, not a model around one"
+    )
 
 
 def _is_residual(model: keras.Model) -> bool:

@@ -28,6 +28,9 @@ def import_tensorflow() -> None:
 @contextmanager
 def _notices_hidden() -> Iterator[None]:
     """Send file descriptor 2 to a file (the notices come from C++); show that file after an exception."""
+    if sys.stderr is None:  # closed, as some daemons do: there is nothing to keep notices off
+        yield
+        return
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as file:

@@ -66,6 +66,12 @@ def test_build_takes_the_same_arguments_by_name():
     assert keras_resnet.ResNet20(name="other").name == "other"
 
 
+def test_the_number_of_classes_may_be_numpys(tmp_path):
+    model = keras_resnet.ResNet20(classes=np.int64(3))
+    model.save(tmp_path / "model.keras")  # its description is JSON
+    assert model.output_shape == (None, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [

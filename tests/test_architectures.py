@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -110,3 +111,15 @@ def test_importing_the_package_and_the_table_imports_no_tensorflow():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "[]"
+
+
+def test_a_closed_stderr_keeps_nothing_from_starting():
+    code = (
+        "import sys\n"
+        "from keras_resnet.quiet import _notices_hidden\n"
+        "with _notices_hidden():\n"
+        "    print(sys.stderr)"
+    )
+    command = f"{shlex.join([sys.executable, '-c', code])} 2>&-"
+    output = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True, check=True)
+    assert output.stdout == "None\n"

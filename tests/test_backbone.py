@@ -64,8 +64,9 @@ def test_foreign_models_are_refused():
     import keras
 
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
-    with pytest.raises(ValueError, match="no stages"):
-        keras_resnet.features(model)
+    for function in (keras_resnet.features, lambda model: keras_resnet.freeze(model, "conv2")):
+        with pytest.raises(ValueError, match=r"no stages .* not a model around one"):
+            function(model)
 
 
 def test_stage_names():

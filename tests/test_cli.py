@@ -198,6 +198,16 @@ def test_mistakes_are_one_line(arguments, code, message, tmp_path, monkeypatch):
     assert message in one_line(*arguments, code=code)
 
 
+def test_label_names_of_a_file(tmp_path):
+    from keras_resnet.cli.weights import _lines
+
+    (tmp_path / "names.txt").write_bytes("\ufeffcat \r\n\r\némeu\n".encode())
+    assert _lines(str(tmp_path / "names.txt")) == ["cat", "émeu"]
+    (tmp_path / "names.txt").write_bytes("émeu".encode("latin-1"))
+    arguments = ("import-weights", "x.pth", "--name", "resnet20", "--label-names")
+    assert "names.txt with label names is not UTF-8" in one_line(*arguments, tmp_path / "names.txt", code=2)
+
+
 def test_more_devices_than_images_in_a_batch(tmp_path):
     arguments = ("train", "--depth", "20", "--devices", "cpu:2", "--batch-size", "1")
     result = in_new_process(*arguments, cwd=tmp_path)

@@ -104,10 +104,10 @@ def _lines(file: str) -> list[str]:
     if not Path(file).is_file():
         raise UsageError(f"no file {file} with label names")
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")  # editors on Windows put a mark at the beginning
-    except UnicodeDecodeError:
-        raise UsageError(f"the label names in {file} are not UTF-8: save it as that") from None
-    return [line for line in text.splitlines() if line.strip()]
+        text = Path(file).read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} with label names is not UTF-8 text") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @command("export-weights")

@@ -6,6 +6,7 @@ Every format is a mapping between its names and neutral ones (`state.py`), deriv
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,24 +38,24 @@ def load_into(model: Any, path: str | os.PathLike[str], architecture: Architectu
 
     Without a classifier in the model, the file's is left aside; the same goes for the normalisation of the
     input. With both, the file's normalisation replaces the model's, where the file or its source has one.
-    A warning says so where the file's bottlenecks have their strides elsewhere, which no shape shows.
+    Layers of others that the network is built upon (`input_tensor`) keep their weights. A warning says so
+    where the file's bottlenecks have their strides elsewhere, which no shape shows.
 
     Raises:
         UserError: the file cannot be read or does not fit; missing, surplus and misshapen tensors are listed.
     """
     from keras_resnet.weights.files import read_weights
+    from keras_resnet.weights.shapes import expected_shapes
     from keras_resnet.weights.state import get_state, set_state
 
     file = read_weights(path)
     own = get_state(model)
     optional = ("normalization", "predictions", "fc1", "fc2")
+    network = expected_shapes(architecture)
     try:
         state = file.state(architecture)
         state = {name: a for name, a in state.items() if name in own or name.split("/")[0] not in optional}
-        for name in ("normalization/mean", "normalization/std"):
-            if name in own:
-                state.setdefault(name, own[name])
-        set_state(model, state)
+        set_state(model, {name: array for name, array in own.items() if name not in network} | state)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     file.warn_of_other_strides(architecture)
@@ -175,6 +176,8 @@ def export_weights(
     saved = load_model(model_path)
     architecture = saved.info.architecture
     state = get_state(saved.model)
+    if "predictions/kernel" not in state:
+        raise UserError(f"{model_path} has no classifier, which torchvision's {architecture.name} has")
     notes = {"format": "pt", **options_of(architecture)}
     if architecture.block == "bottleneck" and architecture.downsample == "1x1":
         logging.getLogger("keras_resnet").warning(
@@ -223,8 +226,12 @@ def _check_numbers(name: str, values: Sequence[float] | None) -> None:
         return
     if len(values) != 3:
         raise UsageError(f"{name} must be three numbers R, G, B in units of 0…255, not {values!r}")
+    if not all(math.isfinite(value) for value in values):
+        raise UsageError(f"{name} must be finite, not {values!r}")
     if name == "std" and min(values) <= 0:
         raise UsageError(f"std must be positive, not {values!r}")
+    if name == "std" and max(values) < 1:  # no images vary by less than a level
+        raise UsageError(f"mean and std are in units of 0…255: multiply both by 255 (std is {values!r})")
 
 
 def _label_names(names: Sequence[str] | None, classes: int, source: str) -> tuple[str, ...]:

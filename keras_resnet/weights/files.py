@@ -43,7 +43,7 @@ class WeightsFile:
     def classes(self) -> int | None:
         """Outputs of the classifier; None if the file has none."""
         if "predictions/bias" in self.tensors:
-            return int(self.tensors["predictions/bias"].shape[0])
+            return self.tensors["predictions/bias"].size
         return torch_names.classes_in(self.tensors)
 
     @property
@@ -109,8 +109,11 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as opened:
+            start = opened.read(4)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     if start == _HDF5:
         tensors = read_h5(path)
         theirs = keras_applications.is_keras_applications(tensors)
@@ -144,7 +147,7 @@ def image_size_of(state: State, architecture: Architecture) -> int | None:
 
 def _checked(tensors: State, architecture: Architecture) -> State:
     """Our own tensors, if they are those of this architecture."""
-    classes = tensors["predictions/bias"].shape[0] if "predictions/bias" in tensors else None
+    classes = tensors["predictions/bias"].size if "predictions/bias" in tensors else None
     wanted = expected_shapes(architecture, classes, image_size_of(tensors, architecture))
     for name in ("normalization/mean", "normalization/std"):
         if name in tensors:

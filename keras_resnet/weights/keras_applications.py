@@ -51,7 +51,7 @@ def from_keras_applications(
     image_size = None
     if "fc1/kernel" in tensors:
         image_size = vgg_image_size(architecture, tensors["fc1/kernel"].shape[0])
-    classes = tensors["predictions/bias"].shape[0] if "predictions/bias" in tensors else None
+    classes = tensors["predictions/bias"].size if "predictions/bias" in tensors else None
     shapes = expected_shapes(architecture, classes, image_size)
     names = {name: _their_name(name) for name in shapes}
     wanted = {names[name]: shape for name, shape in shapes.items()}

@@ -43,7 +43,11 @@ def read_h5(path: Path) -> State:
             group = file.get("model_weights", file)  # a whole model of Keras 2 in one .h5
             read = _legacy if "layer_names" in group.attrs else _keras3
             state = dict(read(group, array))
-    except (OSError, KeyError) as error:
+    except UserError:
+        raise
+    except (
+        Exception
+    ) as error:  # h5py tells what is damaged in many ways, and foreign files are built otherwise
         raise UserError(f"cannot read {path} as Keras weights: {first_line(error)}") from error
     if not state:
         raise UserError(f"{path} holds no weights of named layers (was it written by Keras before 3.6?)")

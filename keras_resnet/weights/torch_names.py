@@ -20,7 +20,7 @@ from keras_resnet.weights.state import State
 Padding = Literal["both", "end"]
 
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-_WRAPPERS = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
+_WRAPPERS = re.compile(r"^((module|_orig_mod|model)\.)+")  # DataParallel, torch.compile, Lightning
 _COUNTER = "num_batches_tracked"
 
 
@@ -160,7 +160,7 @@ def classes_in(tensors: Mapping[str, np.ndarray]) -> int | None:
     """Outputs of the classifier in a torch state dict; None if it has none by a name known here."""
     for name, array in tensors.items():
         if _unwrapped(name) in ("fc.bias", "linear.bias", "classifier.6.bias"):
-            return int(array.shape[0])
+            return array.size
     return None
 
 
@@ -170,9 +170,7 @@ def is_akamaster(tensors: Mapping[str, np.ndarray]) -> bool:
 
 
 def _unwrapped(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
-    return name
+    return _WRAPPERS.sub("", name)
 
 
 def _described(architecture: Architecture) -> str:

@@ -190,6 +190,49 @@ def test_texts_are_no_weights(tmp_path):
         read_h5(tmp_path / "model.h5")
 
 
+@pytest.mark.parametrize("kind", ["layers", "layer", "stack", "names", "scalar"])
+def test_files_that_are_built_otherwise_are_one_line(kind, tmp_path):
+    path = tmp_path / "model.h5"
+    with h5py.File(path, "w") as file:
+        if kind == "layers":
+            file["layers"] = np.ones(3)
+        elif kind == "layer":
+            file["layers/a"] = np.ones(3)
+        elif kind == "names":
+            file.attrs["layer_names"] = 5
+        else:
+            variables = file.create_group("layers/a/vars")
+            variables.attrs["name"] = "conv2_blocks" if kind == "stack" else "predictions"
+            variables["0"] = np.ones((1, 3, 3, 2, 2) if kind == "stack" else ())
+            if kind == "scalar":
+                variables["1"] = np.ones(())
+    with pytest.raises(UserError, match=r"model\.h5.*") as caught:
+        import_weights(path, "resnet20", output=tmp_path / "m.keras")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "model.h5").touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*model\.h5: Permission denied"):
+        read_weights(tmp_path / "model.h5")
+
+
+def test_layers_that_the_network_is_built_upon_keep_their_weights(tmp_path):
+    model = keras_resnet.ResNet20(classes=5)
+    model.save(tmp_path / "model.keras")
+    grey = keras.Input((32, 32, 1))
+    colour = keras.layers.Conv2D(3, 1, kernel_initializer="ones", name="colour")(grey)
+    again = keras_resnet.ResNet20(weights=tmp_path / "model.keras", input_tensor=colour, classes=5)
+    images = pixels(2, 32)[..., :1]
+    expected = model(images.repeat(3, axis=-1))
+    np.testing.assert_allclose(again(images), expected, rtol=1e-5, atol=1e-7)
+
+
 def test_a_keras_file_as_weights(tmp_path):
     model = keras_resnet.ResNet20(classes=5)
     model.save(tmp_path / "model.keras")

@@ -106,6 +106,13 @@ def test_a_mean_image_says_which_images_its_network_takes(mean_image_file, tmp_p
     assert (again.info.image_size, again.model.input_shape) == (24, (None, 24, 24, 3))
 
 
+def test_a_network_without_classifier_is_not_exported(tmp_path):
+    random_model(get_architecture("resnet20"), include_top=False).save(tmp_path / "m.keras")
+    with pytest.raises(UserError, match=r"m\.keras has no classifier, which torchvision's resnet20 has"):
+        export_weights(tmp_path / "m.keras", output=tmp_path / "m.safetensors")
+    assert not (tmp_path / "m.safetensors").exists()
+
+
 def test_means_may_be_arrays_and_one_alone_leaves_the_other_neutral(tmp_path):
     architecture = get_architecture("resnet20")
     tensors = to_torch(get_state(random_model(architecture)), architecture)

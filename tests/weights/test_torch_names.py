@@ -52,10 +52,11 @@ def test_there_and_back_is_bit_equal(name):
         np.testing.assert_array_equal(back[key], array)
 
 
-def test_wrappers_prefixes_are_taken_off():
+@pytest.mark.parametrize("prefix", ["module._orig_mod.", "model.module.", "_orig_mod.model."])
+def test_wrappers_prefixes_are_taken_off(prefix):
     architecture = ARCHITECTURES["resnet20"]
     state = random_state(architecture)
-    tensors = {f"module._orig_mod.{name}": array for name, array in to_torch(state, architecture).items()}
+    tensors = {f"{prefix}{name}": array for name, array in to_torch(state, architecture).items()}
     assert from_torch(tensors, architecture).keys() == state.keys()
 
 
@@ -161,6 +162,8 @@ def test_strides_elsewhere_are_warned_of(tmp_path, caplog):
         ({}, "does not say how its network was fed"),
         ({"mean": (1, 2)}, "mean must be three numbers"),
         ({"mean": (1, 2, 3), "std": (1, 0, 1)}, "std must be positive"),
+        ({"mean": (1, float("nan"), 3)}, "mean must be finite"),
+        ({"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, "multiply both by 255"),
         ({"mean": (1, 2, 3), "classes": 7}, "a network of 10 classes, not 7"),
         ({"mean": (1, 2, 3), "label_names": ["a"]}, "1 label names for 10 classes"),
         ({"padding": "left"}, "padding must be"),
