@@ -1,7 +1,9 @@
-"""The official ImageNet weights: which files they are, and fetching them once by their checksums.
+"""The official ImageNet weights: which files they are, and fetching them once with a checksum.
 
-keras.applications publishes the authors' Caffe weights of ResNet-50/101/152 and VGG-16/19, torchvision those
-that it trained itself. Neither replaces a file: new weights come under a new name.
+keras.applications publishes the authors' Caffe weights of ResNet-50/101/152 and VGG-16/19 with MD5 sums.
+timm publishes torchvision's (`tv_in1k`) on Hugging Face. No checksum of those is written down in a package
+that could be cited here; so the SHA-256 that the hub announces with a file is checked when it is fetched, is
+kept beside the file and checked again at every use; so are the names and shapes of all tensors.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import hashlib
 import os
 import socket
 import sys
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +27,7 @@ from keras_resnet.weights.keras_applications import CAFFE_MEAN, CAFFE_STD
 
 _TIMEOUT = 30.0  # seconds without an answer
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
-_TORCHVISION = "https://download.pytorch.org/models"
+_TIMM = "https://huggingface.co/timm"
 
 # MD5 sums of keras.applications' files, with and without the classifier, as in Keras 3.15.1 (keras/src/
 # applications/resnet.py, vgg16.py, vgg19.py).
@@ -36,80 +39,73 @@ _MD5 = {
     "vgg19": ("cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6"),
 }
 
-# SHA-256 sums of torchvision's IMAGENET1K_V1. It publishes the first eight digits, in the files' names; all
-# 64 are those that others who fetched the files wrote down, at least two of them for each.
-_SHA256 = {
-    "resnet18": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
-    "resnet34": "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
-    "resnet50": "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
-    "resnet101": "63fe2227b86e8f1f2063f43a75c84d195911b6a0eace650907dd3dc62dd49a0a",
-    "resnet152": "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
-}
-
 
 @dataclass(frozen=True)
 class OfficialWeights:
-    """One file of official weights, and how its network was fed (RGB, 0…255).
+    """One file of official weights and how its network was fed (RGB, 0…255).
 
-    `checksum` is ("md5", …) or ("sha256", …).
+    `checksum` is ("md5", …) where its publisher writes one down; None: the publisher's server is asked.
     """
 
     url: str
-    checksum: tuple[str, str]
+    filename: str
+    checksum: tuple[str, str] | None
     mean: Sequence[float]
     std: Sequence[float]
+    source: str
 
     @property
     def cached(self) -> Path:
         """Where the file lies once it has been fetched: Keras' cache, shared with keras.applications."""
         home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-        return home / "models" / self.url.rsplit("/", 1)[1]
+        return home / "models" / self.filename
 
     def path(self) -> Path:
         """The file, fetched on first use.
 
         Raises:
-            UserError: it cannot be fetched, or its checksum is another; the one line says which file it is
-                and where to put it by hand.
+            UserError: it cannot be fetched, or is not what its publisher says; the one line says which file
+                it is and where to put it by hand.
         """
         file = self.cached
-        if not file.is_file():
-            self._fetch(file)
-        elif not _is(file, self.checksum):
-            raise UserError(
-                f"{file} is not what {self.url} should be ({' '.join(self.checksum)}): delete it and try "
-                "again, or put the right file there"
-            )
-        return file
-
-    def _fetch(self, file: Path) -> None:
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        noted = file.with_name(f"{file.name}.sha256")  # what was announced when the file was fetched
+        if file.is_file():
+            known = self.checksum or (("sha256", noted.read_text().strip()) if noted.is_file() else None)
+            if known is not None and not _is(file, known):
+                kind, wanted = known
+                raise UserError(
+                    f"{file} is not what {self.url} should be ({kind} {wanted}): delete it and try again, or "
+                    "put the right file there"
+                )
+            return file
+        by_hand = f"fetch {self.url} by other means and put it at {file}"
+        temporary = f".{self.filename}.{os.getpid()}"
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(_TIMEOUT)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.touch()  # where that fails, Keras would fetch the file to another place
+            checksum = self.checksum or _announced(self.url)
             with contextlib.redirect_stdout(sys.stderr):  # the progress bar; stdout belongs to results
-                keras.utils.get_file(
-                    temporary.name,
-                    self.url,
-                    cache_subdir=".",
-                    cache_dir=str(file.parent),
-                    force_download=True,  # half a file of that name may be left of an earlier process
+                fetched = Path(  # anew, since half a file of that name may be left of an earlier process
+                    keras.utils.get_file(
+                        temporary, self.url, cache_subdir=".", cache_dir=str(file.parent), force_download=True
+                    )
                 )
-            if not _is(temporary, self.checksum):
-                raise ValueError(f"what came is not what it should be, {' '.join(self.checksum)}")
-            temporary.replace(file)
+            try:
+                if not _is(fetched, checksum):
+                    raise ValueError(f"what came is not what its publisher says, {' '.join(checksum)}")
+                if self.checksum is None:
+                    noted.write_text(checksum[1])
+                fetched.replace(file)
+            finally:
+                fetched.unlink(missing_ok=True)
         except Exception as error:
+            (file.parent / temporary).unlink(missing_ok=True)
             reason = first_line(error).rsplit(" -- ", 1)[-1]
-            raise UserError(
-                f"cannot fetch the official weights ({reason}); fetch {self.url} by other means "
-                f"and put it at {file}"
-            ) from error
+            raise UserError(f"cannot fetch the official weights ({reason}); {by_hand}") from error
         finally:
             socket.setdefaulttimeout(timeout)
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        return file
 
 
 def _is(file: Path, checksum: tuple[str, str]) -> bool:
@@ -132,11 +128,40 @@ def official_weights(architecture: Architecture, include_top: bool = True) -> Of
         )
     if name in _MD5 and architecture.downsample == "1x1":
         folder = "resnet" if name.startswith("resnet") else name
-        file = f"{name}_weights_tf_dim_ordering_tf_kernels{'' if include_top else '_notop'}.h5"
+        filename = f"{name}_weights_tf_dim_ordering_tf_kernels{'' if include_top else '_notop'}.h5"
         checksum = ("md5", _MD5[name][0 if include_top else 1])
-        return OfficialWeights(f"{_KERAS}/{folder}/{file}", checksum, CAFFE_MEAN, CAFFE_STD)
-    if name in _SHA256:
-        file = f"{name}-{_SHA256[name][:8]}.pth"
-        checksum = ("sha256", _SHA256[name])
-        return OfficialWeights(f"{_TORCHVISION}/{file}", checksum, IMAGENET_MEAN, IMAGENET_STD)
+        url = f"{_KERAS}/{folder}/{filename}"
+        return OfficialWeights(url, filename, checksum, CAFFE_MEAN, CAFFE_STD, "keras.applications")
+    if name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
+        model = f"{name}.tv_in1k"
+        url = f"{_TIMM}/{model}/resolve/main/model.safetensors"
+        return OfficialWeights(
+            url, f"{model}.safetensors", None, IMAGENET_MEAN, IMAGENET_STD, "torchvision, by way of timm"
+        )
     raise UsageError(f"there are no official ImageNet weights for {name}; pass weights=None or a file")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The header wanted comes with the redirection to the server that has the file."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def _announced(url: str) -> tuple[str, str]:
+    """The SHA-256 that Hugging Face announces for a file.
+
+    Raises:
+        ValueError: it announces none, so that nothing would tell whether the right file came.
+    """
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        headers = urllib.request.build_opener(_NoRedirect).open(request).headers
+    except urllib.request.HTTPError as error:
+        if not 300 <= error.code < 400:
+            raise
+        headers = error.headers
+    etag = (headers.get("X-Linked-ETag") or "").strip('"')
+    if len(etag) != 64:
+        raise ValueError("its server announces no SHA-256 to check it by")
+    return "sha256", etag

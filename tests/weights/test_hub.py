@@ -14,6 +14,7 @@ from keras_resnet.errors import UserError
 from keras_resnet.weights.hub import OfficialWeights, official_weights
 
 CONTENT = b"the weights"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
@@ -25,17 +26,32 @@ def keras_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server():
-    """A server of one file."""
+    """A file server that announces checksums as Hugging Face does, on the redirection."""
 
     class Handler(BaseHTTPRequestHandler):
         sent = 0
+        announced = SHA256
 
-        def do_GET(self) -> None:
-            Handler.sent += 1
-            self.send_response(200 if self.path == "/some.weights" else 404)
+        def answer(self, body: bool) -> None:
+            if self.path == "/hub/file":
+                self.send_response(302)
+                self.send_header("Location", "/store/file")
+                self.send_header("X-Linked-ETag", f'"{Handler.announced}"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(200 if self.path == "/store/file" else 404)
             self.send_header("Content-Length", str(len(CONTENT)))
             self.end_headers()
-            self.wfile.write(CONTENT)
+            if body:
+                Handler.sent += 1
+                self.wfile.write(CONTENT)
+
+        def do_GET(self) -> None:
+            self.answer(True)
+
+        def do_HEAD(self) -> None:
+            self.answer(False)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -47,14 +63,13 @@ def server():
     httpd.server_close()
 
 
-def weights(address: str, checksum: tuple[str, str] = ("md5", MD5)) -> OfficialWeights:
-    return OfficialWeights(f"{address}/some.weights", checksum, (1, 2, 3), (4, 5, 6))
+def weights(url: str, checksum: tuple[str, str] | None = None) -> OfficialWeights:
+    return OfficialWeights(url, "some.weights", checksum, (1, 2, 3), (4, 5, 6), "a test")
 
 
-@pytest.mark.parametrize("kind", ["md5", "sha256"])
-def test_a_file_is_fetched_once(server, keras_home, capsys, kind):
+def test_a_file_is_fetched_once(server, keras_home, capsys):
     handler, address = server
-    official = weights(address, (kind, hashlib.new(kind, CONTENT).hexdigest()))
+    official = weights(f"{address}/store/file", ("md5", MD5))
     for _ in range(2):
         path = official.path()
         assert path == keras_home / "models" / "some.weights"
@@ -64,12 +79,24 @@ def test_a_file_is_fetched_once(server, keras_home, capsys, kind):
     assert capsys.readouterr().out == "", "stdout belongs to results"
 
 
+def test_the_checksum_that_the_server_announces(server, keras_home):
+    handler, address = server
+    assert weights(f"{address}/hub/file").path().read_bytes() == CONTENT
+    (keras_home / "models" / "some.weights").write_bytes(b"changed since")
+    with pytest.raises(UserError, match=rf"some\.weights is not what .* \(sha256 {SHA256}\): delete it"):
+        weights(f"{address}/hub/file").path()
+    for file in (keras_home / "models").iterdir():
+        file.unlink()
+    handler.announced = "0" * 64
+    with pytest.raises(UserError, match=r"not what its publisher says, sha256 000.*; fetch .*some\.weights$"):
+        weights(f"{address}/hub/file").path()
+    assert list((keras_home / "models").iterdir()) == []
+
+
 def test_a_wrong_file_is_neither_kept_nor_used(server, keras_home):
     _, address = server
-    official = weights(address, ("md5", "0" * 32))
-    with pytest.raises(
-        UserError, match=r"not what it should be, md5 000.*; fetch http.* put it at .*weights$"
-    ):
+    official = weights(f"{address}/store/file", ("md5", "0" * 32))
+    with pytest.raises(UserError, match="is not what"):
         official.path()
     assert list((keras_home / "models").iterdir()) == []
     (keras_home / "models" / "some.weights").write_bytes(b"put there by hand, but another")
@@ -77,27 +104,35 @@ def test_a_wrong_file_is_neither_kept_nor_used(server, keras_home):
         replace(official, checksum=("md5", MD5)).path()
 
 
+def test_what_nobody_announces_a_checksum_for_is_not_taken(server, keras_home):
+    handler, address = server
+    handler.announced = "W/abc"
+    with pytest.raises(UserError, match=r"announces no SHA-256 .*; fetch http.* put it at .*some\.weights"):
+        weights(f"{address}/hub/file").path()
+    assert list((keras_home / "models").iterdir()) == []
+
+
 def test_half_a_file_of_an_earlier_process_is_not_taken(server, keras_home):
     _, address = server
     (keras_home / "models").mkdir(parents=True)
     (keras_home / "models" / f".some.weights.{os.getpid()}").write_bytes(b"hal")
-    assert weights(address).path().read_bytes() == CONTENT
+    assert weights(f"{address}/store/file", ("md5", MD5)).path().read_bytes() == CONTENT
 
 
 def test_a_place_that_cannot_be_written_is_one_line_too(server, keras_home):
     _, address = server
     (keras_home / "models" / "some.weights").mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot fetch the official weights \(.*Is a directory"):
-        weights(address).path()
+        weights(f"{address}/store/file", ("md5", MD5)).path()
     assert [path.name for path in (keras_home / "models").iterdir()] == ["some.weights"]
 
 
 def test_without_network_one_line_says_what_to_do(keras_home):
-    official = weights("http://127.0.0.1:9")
+    official = weights("http://127.0.0.1:9/file.h5", ("md5", MD5))
     with pytest.raises(UserError) as caught:
         official.path()
     message = str(caught.value)
-    assert "\n" not in message and "http://127.0.0.1:9/some.weights" in message
+    assert "\n" not in message and "http://127.0.0.1:9/file.h5" in message
     assert f"put it at {keras_home / 'models' / 'some.weights'}" in message
     official.cached.parent.mkdir(parents=True, exist_ok=True)
     official.cached.write_bytes(CONTENT)  # by hand
@@ -121,15 +156,12 @@ def test_urls_and_checksums_are_those_of_keras():
 
 
 def test_which_file_belongs_to_which_network():
-    for name, downsample in (
-        ("resnet18", None),
-        ("resnet34", None),
-        ("resnet50", "3x3"),
-        ("resnet152", "3x3"),
-    ):
-        official = official_weights(get_architecture(name, downsample=downsample))
-        assert official.url.startswith(f"https://download.pytorch.org/models/{name}-")
+    for name in ("resnet18", "resnet34"):
+        official = official_weights(get_architecture(name))
+        assert official.url == f"https://huggingface.co/timm/{name}.tv_in1k/resolve/main/model.safetensors"
         assert official.mean == (123.675, 116.28, 103.53)
+    official = official_weights(get_architecture("resnet50", downsample="3x3"))
+    assert "timm/resnet50.tv_in1k" in official.url
     assert official_weights(get_architecture("resnet50")).mean == (123.68, 116.779, 103.939)
     with pytest.raises(ValueError, match="shortcut option B, not A"):
         official_weights(get_architecture("resnet50", "A"))

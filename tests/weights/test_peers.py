@@ -108,18 +108,19 @@ def test_timm_to_ours(tmp_path):
     assert_equal_logits(ours(images), run(theirs, images))
 
 
-def test_the_official_files_are_torchvisions_and_fed_as_its_own():
+def test_our_numbers_for_timms_files_are_timms():
+    """The official 3x3 weights are named, and fed, as timm says."""
+    timm = pytest.importorskip("timm")
     from keras_resnet.weights.hub import official_weights
 
     for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
         official = official_weights(get_architecture(name, **options(name)))
-        theirs = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-        assert official.url == theirs.url
-        assert official.checksum[0] == "sha256"
-        assert official.url.endswith(f"-{official.checksum[1][:8]}.pth")
-        view = theirs.transforms()
-        np.testing.assert_allclose(official.mean, np.multiply(view.mean, 255), rtol=1e-6)
-        np.testing.assert_allclose(official.std, np.multiply(view.std, 255), rtol=1e-6)
+        config = timm.get_pretrained_cfg(f"{name}.tv_in1k")
+        assert official.url.startswith(f"https://huggingface.co/{config.hf_hub_id}{name}.tv_in1k/") or (
+            official.url.startswith(f"https://huggingface.co/{config.hf_hub_id}/")
+        )
+        np.testing.assert_allclose(official.mean, np.multiply(config.mean, 255), rtol=1e-6)
+        np.testing.assert_allclose(official.std, np.multiply(config.std, 255), rtol=1e-6)
 
 
 def test_ours_to_torchvision_with_the_papers_strides(tmp_path):
