@@ -236,13 +236,6 @@ def test_samples_come_from_the_split_that_errors_are_measured_on(tmp_path):
     assert len(stdout.splitlines()) == len(list((tmp_path / "out").glob("cat-*.png"))) == 3
 
 
-def test_label_names_that_are_no_utf8(tmp_path):
-    names = tmp_path / "names.txt"
-    names.write_bytes("Säge\n".encode("latin-1"))
-    message = one_line("import-weights", "x.pth", "--name", "resnet20", "--label-names", names, code=2)
-    assert message == f"Error: the label names in {names} are not UTF-8: save it as that"
-
-
 def test_a_file_that_is_no_image(trained, tmp_path):
     text = tmp_path / "notes.png"
     text.write_text("not an image")

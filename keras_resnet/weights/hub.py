@@ -84,6 +84,7 @@ class OfficialWeights:
         socket.setdefaulttimeout(_TIMEOUT)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            (file.parent / temporary).touch()  # where that fails, Keras would fetch the file to another place
             checksum = self.checksum or _announced(self.url)
             with contextlib.redirect_stdout(sys.stderr):  # the progress bar; stdout belongs to results
                 fetched = Path(  # anew, since half a file of that name may be left of an earlier process
