@@ -85,13 +85,15 @@ def _leave(line: str, code: int) -> None:
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
-    """Print lines; other control characters, which labels of strangers may have, as `\\x1b`."""
+    """Print lines; controls and bytes that are no UTF-8, which strangers' names may have, as `\\x1b`."""
     click.echo("".join(_visible(character) for character in text), err=err)
 
 
 def _visible(character: str) -> str:
-    harmless = character == "\n" or unicodedata.category(character) != "Cc"
-    return character if harmless else f"\\x{ord(character):02x}"
+    if character == "\n" or unicodedata.category(character) not in ("Cc", "Cs"):
+        return character
+    # In a file's name Python keeps a byte 0xe9 that is no UTF-8 as the surrogate U+DCE9.
+    return f"\\x{ord(character) & 0xFF:02x}"
 
 
 def echo_json(value: Any) -> None:

@@ -17,6 +17,7 @@ from keras_resnet.cli.common import (
     json_option,
     start_tensorflow,
 )
+from keras_resnet.errors import UsageError
 
 if TYPE_CHECKING:
     from keras_resnet.data.sources import Dataset
@@ -71,8 +72,13 @@ def inspect_command(
     """
     from keras_resnet.recipes import get_recipe
 
+    # What is wrong is told before the long look.
     if recipe:
-        get_recipe(recipe)  # a wrong name is told before the long look
+        get_recipe(recipe)
+    if sheet and not sheet.lower().endswith(".png"):
+        raise UsageError(f"--sheet {sheet}: a sheet is a PNG file; name it so")
+    if not sheet and (recipe or image_size):
+        raise UsageError("--recipe and --image-size say what a sheet shows: add --sheet FILE.png")
     start_tensorflow()
     from keras_resnet.data.inspect import inspect
     from keras_resnet.data.sources import open_dataset

@@ -159,7 +159,8 @@ def _prepare(name: str, builder: Any) -> None:
     except Exception as error:
         if _is_offline(error):
             raise UserError(offline) from None
-        if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        # TFDS asserts that these files are there; anything else, such as a full disk, is told as it is.
+        if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and isinstance(error, AssertionError | FileNotFoundError):
             wanted = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
             raise UserError(
                 f"TFDS cannot download {name}: put its files into {manual} yourself ({wanted[:240]})"

@@ -70,16 +70,16 @@ def split_stream(dataset: Dataset, split: str) -> Shards | None:
         UsageError: there is no such split, or part of a stream is to be held out.
     """
     start, stop = dataset.range(split)
-    name = split_name(split)
+    stored, held_out = _stored_split(dataset, split)
     if dataset.kind == "tfds":
-        shards = catalog.shards(dataset.builder, name)
+        shards = catalog.shards(dataset.builder, stored)
     elif dataset.kind == "tfrecord":
-        shards = dataset.shards[name]
+        shards = dataset.shards[stored]
     else:
         return None
     if shards is None or shards.fits_memory:
         return None
-    if dataset.held_out and name in ("train", "val"):
+    if held_out:
         raise UsageError(
             f"{dataset.name} is too large to hold out images class by class: "
             "use slices, such as train[:99%] and train[99%:]"
@@ -97,14 +97,20 @@ def split_examples(dataset: Dataset, split: str) -> Examples:
         UserError: its records are damaged or without labels.
     """
     start, stop = dataset.range(split)
-    name = split_name(split)
-    if dataset.held_out and name in ("train", "val"):
-        whole = _stored_examples(dataset, "train")
+    stored, held_out = _stored_split(dataset, split)
+    whole = _stored_examples(dataset, stored)
+    if held_out:
         (held,) = stratified_parts(whole.labels, (dataset.held_out,), dataset.hold_out_seed)
         rest = np.setdiff1d(np.arange(len(whole)), held)
-        return whole.part((held if name == "val" else rest)[start:stop])
-    whole = _stored_examples(dataset, name)
+        return whole.part((held if split_name(split) == "val" else rest)[start:stop])
     return whole if (start, stop) == (0, len(whole)) else whole.part(np.arange(start, stop))
+
+
+def _stored_split(dataset: Dataset, split: str) -> tuple[str, bool]:
+    """The split as it is stored, and whether `hold_out` parted it: its "val" lies in "train"."""
+    name = split_name(split)
+    held_out = dataset.held_out > 0 and name in ("train", "val")
+    return "train" if held_out else name, held_out
 
 
 def _stored_examples(dataset: Dataset, name: str) -> Examples:

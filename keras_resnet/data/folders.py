@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,8 @@ import numpy as np
 
 from keras_resnet.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif")
+_FOREIGN = (".webp", ".avif", ".heic", ".tif", ".tiff")  # images that are not read; a user may count on them
 SPLIT_NAMES = ("train", "val", "validation", "test")
 # A TFRecord shard: train-00000-of-01024, my-validation.tfrecord-00000-of-00128, …
 SHARD = re.compile(
@@ -118,8 +121,9 @@ def _require_same_classes(
 def _listing(folder: Path, classes: tuple[str, ...]) -> Listing:
     paths: list[str] = []
     labels: list[int] = []
+    foreign: Counter[str] = Counter()
     for label, name in enumerate(classes):
-        files = _images_below(folder / name)
+        files = images_below(folder / name, foreign)
         if not files:
             raise UserError(
                 f"class folder {folder / name} holds no image ({', '.join(SUFFIXES)}): "
@@ -127,11 +131,22 @@ def _listing(folder: Path, classes: tuple[str, ...]) -> Listing:
             )
         paths += files
         labels += [label] * len(files)
+    if foreign:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(foreign.items()))
+        print(f"{folder}: files left out: {kinds} (read are {', '.join(SUFFIXES)})", file=sys.stderr)
     return Listing(tuple(paths), np.array(labels, np.int32))
 
 
-def _images_below(folder: Path) -> list[str]:
-    """Image files below `folder`, links followed (each real folder once: links may form a ring)."""
+def images_below(folder: Path, foreign: Counter[str] | None = None) -> list[str]:
+    """Image files below `folder` by name; what is hidden (`._1.jpg`, `.ipynb_checkpoints/`) is no image.
+
+    Links are followed, each real folder once: they may form a ring.
+
+    Args:
+        folder: where to begin.
+        foreign: counts by suffix the images of formats that are not read.
+    """
+    foreign = Counter() if foreign is None else foreign
     files: list[str] = []
     seen: set[str] = set()
     for directory, subfolders, names in os.walk(folder, followlinks=True):
@@ -140,9 +155,13 @@ def _images_below(folder: Path) -> list[str]:
             subfolders.clear()
             continue
         seen.add(real)
-        files += [
-            os.path.join(directory, name)  # noqa: PTH118  (a million of them: Path objects are slow)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in names:
+            lowered = name.lower()
+            if name.startswith("."):
+                continue
+            if lowered.endswith(SUFFIXES):
+                files.append(os.path.join(directory, name))  # noqa: PTH118  (a million of them: Path is slow)
+            elif lowered.endswith(_FOREIGN):
+                foreign[lowered[lowered.rindex(".") :]] += 1
     return sorted(files)

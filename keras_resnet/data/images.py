@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data.folders import SUFFIXES
+from keras_resnet.data.folders import SUFFIXES, images_below
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
 from keras_resnet.saving import ModelInfo
@@ -26,10 +26,10 @@ def image_files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         if not Path(path).is_dir():
             files.append(os.fspath(path))
             continue
-        found = sorted(p for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = images_below(Path(path))
         if not found:
             raise UserError(f"no images in {path}: looked for {', '.join(sorted(SUFFIXES))}")
-        files += map(str, found)
+        files += found
     return files
 
 

@@ -64,7 +64,8 @@ def _other_shape(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
 def checked_shape(shape: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """Return [2] int64 as int32; computing it raises unless there are pixels, and not too many."""
-    sound = tf.reduce_all(shape > 0) & (shape[0] * shape[1] <= max_pixels)
+    # Each side by itself too: the product of two sides beyond 2³¹ may overflow to a small one.
+    sound = tf.reduce_all((shape > 0) & (shape <= max_pixels)) & (shape[0] * shape[1] <= max_pixels)
     message = f"not between 1 and {max_pixels:,} pixels: height and width"
     return tf.cast(require(sound, shape, message, shape), tf.int32)
 

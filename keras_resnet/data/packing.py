@@ -52,7 +52,8 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, workers: int
         for split, images in dataset.splits.items():
             examples = split_examples(dataset, split)
             order = np.random.default_rng(_SEED).permutation(images)
-            parts = np.array_split(order, max(1, round(shards * images / largest)))
+            # No more shards than images: a small set would get empty ones.
+            parts = np.array_split(order, min(images, max(1, round(shards * images / largest))))
             jobs = [(output / f"{split}-{n:05d}-of-{len(parts):05d}", part) for n, part in enumerate(parts)]
             with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
                 list(pool.map(partial(_write_shard, dataset.label_names, examples), *zip(*jobs, strict=True)))

@@ -8,7 +8,7 @@ alone would see.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -170,30 +170,9 @@ def evaluation_batches(
     apply = views.eval_ten_crops if view.name == "10-crop" else views.eval_single
     crops = [10] if view.name == "10-crop" else []
     spec = tf.TensorSpec([*crops, view.image_size, view.image_size, 3], tf.uint8)
-    shards = split_stream(dataset, split)
-    if shards is not None:
-        loader = Loader(lambda c, _: apply(decode.decode_image(c), view), spec, report)
-
-        def from_records(
-            first: tf.Tensor, contents: tf.Tensor, labels: tf.Tensor, names: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            positions, images = loader.readable(contents, no_draws(contents), names)
-            return images, tf.gather(labels, positions), first + positions
-
-        records = streams.evaluation_records(shards, batch_size, size, worker)
-        return _finished(records, from_records, rebatch=size)
-
-    examples = split_examples(dataset, split)
-    loader = Loader(lambda i, _: apply(examples.image(i), view), spec, report, examples.names)
-
-    def from_files(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        indices = tf.range(start, tf.minimum(start + size, len(examples)))
-        positions, images = loader.readable(indices, no_draws(indices))
-        indices = tf.gather(indices, positions)
-        return images, tf.gather(tf.constant(examples.labels), indices), indices
-
-    starts = tf.data.Dataset.range(worker * size, len(examples), batch_size)
-    return _finished(starts, from_files, rebatch=size)
+    image, names, parts = _in_order(dataset, split, batch_size, size, worker)
+    loader = Loader(lambda key, _: apply(image(key), view), spec, report, names)
+    return _finished(parts, partial(_readable, loader), rebatch=size)
 
 
 def evaluation_images(dataset: Dataset, split: str, *, skip_log: SkipLog | None = None) -> tf.data.Dataset:
@@ -203,28 +182,48 @@ def evaluation_images(dataset: Dataset, split: str, *, skip_log: SkipLog | None 
         Elements (image [H, W, 3] uint8, label int32, index int64), in order.
     """
     _, report = _watching(skip_log, dataset, split)
-    spec = tf.TensorSpec([], tf.string)
-    shards = split_stream(dataset, split)
+    image, names, parts = _in_order(dataset, split, 1, 1, 0)
     # Images of differing sizes make no batch; their serialised forms do, of one image each.
-    if shards is not None:
-        loader = Loader(lambda c, _: tf.io.serialize_tensor(decode.decode_image(c)), spec, report)
-        numbers = streams.evaluation_records(shards, 1, 1, 0)
-    else:
-        examples = split_examples(dataset, split)
-        labels = tf.constant(examples.labels)
-        loader = Loader(lambda i, _: tf.io.serialize_tensor(examples.image(i)), spec, report, examples.names)
-        numbers = tf.data.Dataset.range(len(examples))
-
-    def load(index: tf.Tensor, *record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        keys, label, names = record or (index[tf.newaxis], labels[index][tf.newaxis], None)
-        positions, images = loader.readable(keys, no_draws(keys), names)
-        return images, tf.gather(label, positions), index + positions
+    spec = tf.TensorSpec([], tf.string)
+    loader = Loader(lambda key, _: tf.io.serialize_tensor(image(key)), spec, report, names)
 
     def parse(image: tf.Tensor, label: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         image = tf.ensure_shape(tf.io.parse_tensor(image, tf.uint8), [None, None, 3])
         return image, label, index
 
-    return _finished(numbers, load).unbatch().map(without_autograph(parse))
+    return _finished(parts, partial(_readable, loader)).unbatch().map(without_autograph(parse))
+
+
+def _in_order(
+    dataset: Dataset, split: str, batch_size: int, share: int, worker: int
+) -> tuple[Callable[[tf.Tensor], tf.Tensor], Sequence[str] | None, tf.data.Dataset]:
+    """Return how a split's images are reached, in order, for a `Loader`.
+
+    Returns:
+        key -> image [H, W, 3] uint8; all names, where they do not come with the keys; this worker's parts
+        of every batch: (index of the first int64, keys [m], labels [m] int32, names [m], or [0] where all
+        are known), m at most `share`.
+    """
+    shards = split_stream(dataset, split)
+    if shards is not None:
+        return decode.decode_image, None, streams.evaluation_records(shards, batch_size, share, worker)
+    examples = split_examples(dataset, split)
+    labels = tf.constant(examples.labels)
+
+    def part(first: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        indices = tf.range(first, tf.minimum(first + share, len(examples)))
+        return first, indices, tf.gather(labels, indices), tf.constant([], tf.string)
+
+    firsts = tf.data.Dataset.range(worker * share, len(examples), batch_size)
+    return examples.image, examples.names, firsts.map(without_autograph(part))
+
+
+def _readable(
+    loader: Loader, first: tf.Tensor, keys: tf.Tensor, labels: tf.Tensor, names: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Images, labels and indices in the split of what can be read of a part."""
+    positions, images = loader.readable(keys, no_draws(keys), names)
+    return images, tf.gather(labels, positions), first + positions
 
 
 def _training_fetcher(dataset: Dataset, split: str, view: TrainView, skip_log: SkipLog) -> Fetch:

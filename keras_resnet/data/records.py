@@ -58,7 +58,8 @@ class Shards:
     @property
     def fits_memory(self) -> bool:
         """Whether the split is small enough to be read whole."""
-        return sum(Path(file).stat().st_size for file in self.files) <= MEMORY_BYTES
+        # By TensorFlow, since TFDS' folder may be in a cloud: gs://…
+        return sum(tf.io.gfile.stat(file).length for file in self.files) <= MEMORY_BYTES
 
     def part(self, start: int, stop: int) -> Shards:
         """Return records `start` to `stop` of the split."""

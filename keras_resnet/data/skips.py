@@ -53,8 +53,8 @@ class SkipLog:
                     name, reason = next(iter(reasons.items()))
                     raise UserError(
                         f"{len(reasons)} of {total} images of split {split!r} are unreadable (first: {name}: "
-                        f"{reason}), more than the accepted {self.limit:.0%}: mend the data set, or accept "
-                        "more with --skip-limit"
+                        f"{reason}), more than the accepted {100 * self.limit:g}%: mend the data set, or "
+                        "accept more with --skip-limit"
                     )
 
     @contextmanager

@@ -110,9 +110,11 @@ def open_dataset(spec: str, *, data_dir: str | None = None) -> Dataset:
         data_dir: where TFDS looks for prepared data sets and puts new ones.
 
     Raises:
-        UsageError: neither a folder nor a name that TFDS knows.
+        UsageError: nothing, or neither a folder nor a name that TFDS knows.
         UserError: the folder has no classes, an empty class, splits with different classes, …
     """
+    if not spec:  # as of a variable that the shell does not know; a path of no letters is the current folder
+        raise UsageError("the data set's name is empty: digits, a folder, or a name that TFDS knows")
     if spec == "digits":
         return Dataset(
             name=spec,

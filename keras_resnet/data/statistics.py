@@ -77,7 +77,8 @@ def compute_statistics(dataset: Dataset, split: str = "train", *, limit: int | N
     eigenvectors = eigenvectors * np.where(eigenvectors.sum(axis=0) < 0, -1, 1)
     return Statistics(
         mean=tuple(mean.tolist()),
-        std=tuple(np.sqrt(np.diag(covariance)).tolist()),
+        # Rounded, the variance of images of one colour can be below 0.
+        std=tuple(np.sqrt(np.maximum(np.diag(covariance), 0)).tolist()),
         pixel_mean=pixel_mean,
         eigenvalues=np.maximum(eigenvalues[::-1], 0).astype(np.float32),
         eigenvectors=eigenvectors.astype(np.float32),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,7 +97,10 @@ def _undescribed(
         )
     texts = {number: text for survey in found.values() for number, text in survey.items()}
     first = 0 if 0 in texts else 1
-    label_names = tuple(texts.get(n) or str(n - first) for n in range(first, max(texts) + 1))
+    given = [texts.get(n) or str(n - first) for n in range(first, max(texts) + 1)]
+    # Two classes of ImageNet are called "crane", and counts, reports and the order of classes go by name.
+    uses = Counter(given)
+    label_names = tuple(f"{name} ({i})" if uses[name] > 1 else name for i, name in enumerate(given))
     splits = {
         split: Shards(
             files[split],

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import tensorflow as tf
 
@@ -32,8 +32,7 @@ class TrainView:
         scale_range: smallest and largest shorter side of "scale-jitter".
         padding: pixels on each side of "pad-crop".
         color: AlexNet's colour augmentation with deviation 0.1 (Sec. 3.4).
-        antialias: resize accurately instead of by two taps; slower, and training sees no difference
-            (docs/data.md has the measurement).
+        antialias: resize accurately instead of by two taps; half as fast (docs/data.md).
     """
 
     name: TrainViewName
@@ -50,6 +49,7 @@ class TrainView:
         return self.name in ("scale-jitter", "random-resized-crop")
 
     def __post_init__(self) -> None:
+        _check_name(self.name, TrainViewName)
         if self.image_size < 1 or self.padding < 0:
             raise UsageError("a view needs an image size of at least 1 and no negative padding")
         low, high = self.scale_range
@@ -78,10 +78,16 @@ class EvalView:
     sizes: tuple[int, ...] = MULTI_SCALE
 
     def __post_init__(self) -> None:
+        _check_name(self.name, EvalViewName)
         if not 1 <= self.image_size <= self.resize:
             raise UsageError(
                 f"a crop of {self.image_size} pixels does not fit a shorter side of {self.resize}"
             )
+
+
+def _check_name(name: str, names: object) -> None:
+    if name not in get_args(names):
+        raise UsageError(f"no view {name!r}: choose one of {', '.join(get_args(names))}")
 
 
 def train_view(name: TrainViewName, image_size: int, *, flip: bool = True, color: bool = False) -> TrainView:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 SIZE = (48, 40)  # width, height of the ordinary ones
+CLASSES = ("ant", "bee", "cow")
 
 
 def photo(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
@@ -23,6 +24,10 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def png(seed: int) -> bytes:
+    return encoded(photo(seed), "PNG")
 
 
 def png_header(width: int, height: int, data: bytes = b"") -> bytes:

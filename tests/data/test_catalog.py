@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 
 import corpus
@@ -11,7 +13,7 @@ import pytest
 tfds = pytest.importorskip("tensorflow_datasets")
 
 from keras_resnet.data import catalog, pipeline, records  # noqa: E402
-from keras_resnet.data.sources import open_dataset, validation_split  # noqa: E402
+from keras_resnet.data.sources import hold_out, open_dataset, validation_split  # noqa: E402
 from keras_resnet.data.views import eval_view, train_view  # noqa: E402
 from keras_resnet.errors import UsageError, UserError  # noqa: E402
 
@@ -58,6 +60,13 @@ class OddManual(OddPhotos):
     def _split_generators(self, dl_manager):
         assert (dl_manager.manual_dir / "photos.zip").exists(), "photos.zip is missing"
         return super()._split_generators(dl_manager)
+
+
+class OddBroken(OddManual):
+    """The files are there, and something else fails."""
+
+    def _split_generators(self, dl_manager):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class OddText(OddPhotos):
@@ -119,6 +128,17 @@ def test_slices_of_tfds_splits(photos):
     np.testing.assert_array_equal(images("train[75%:]"), whole[15:])
 
 
+def test_images_are_held_out_of_tfds_splits(photos):
+    view = eval_view("single", 32)
+    parted = hold_out(photos, images=6)
+    labels = {
+        split: np.concatenate([b[1] for b in pipeline.evaluation_batches(parted, split, view, batch_size=8)])
+        for split in ("train", "val", "test")
+    }
+    assert {split: len(found) for split, found in labels.items()} == {"train": 14, "val": 6, "test": 7}
+    assert np.bincount(labels["val"]).tolist() == [2, 2, 2]
+
+
 def test_records_in_order_are_those_that_tfds_reads(photos):
     contents, labels, names = catalog.read(photos.builder, "train")
     streamed = catalog.shards(photos.builder, "train").read()
@@ -161,3 +181,8 @@ def test_without_network_it_says_so_at_once(data_dir):
 def test_missing_manual_files_are_asked_for(data_dir):
     with pytest.raises(UserError, match=r"downloads/manual yourself \(Ask the authors"):
         open_dataset("odd_manual", data_dir=data_dir)
+
+
+def test_other_failures_are_not_taken_for_missing_files(data_dir):
+    with pytest.raises(UserError, match=r"could not prepare odd_broken in .*: .*No space left on device$"):
+        open_dataset("odd_broken", data_dir=data_dir)

@@ -46,6 +46,12 @@ def test_a_bomb_is_refused_by_its_header(decode_in_graph):
         decode_in_graph(contents)
 
 
+@pytest.mark.parametrize("side", [2**31, 3 * 2**30, 2**32 - 1])
+def test_sides_whose_product_overflows_are_refused_by_the_header(decode_in_graph, side):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not between 1 and 67,108,864 pixels"):
+        decode_in_graph(corpus.png_header(side, side))
+
+
 @pytest.mark.parametrize("name", READABLE)
 def test_the_limit_is_the_callers(name):
     contents = READABLE[name]

@@ -135,7 +135,7 @@ def test_any_window_of_a_resize_is_that_part_of_it(height, width, size, data):
     whole = imagenet.resize_window(image, tf.constant(shape), tf.zeros([2], tf.int32), tuple(shape)).numpy()
     part = imagenet.resize_window(image, tf.constant(shape), tf.constant([top, left]), (8, 8)).numpy()
     difference = np.abs(part.astype(int) - whole[top : top + 8, left : left + 8])
-    assert difference.max() <= 1 and (difference > 0).mean() < 0.02  # rounding of other float32 offsets
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.1  # halves, rounded by other float32 offsets
 
 
 def peak_memory() -> int:

@@ -12,10 +12,11 @@ INFO = ModelInfo(tiny("resnet20"), ("cat", "dog"), 32, 36)
 
 
 def test_folders_are_all_their_images(tmp_path):
-    for name in ("b.PNG", "a.jpeg", "notes.txt", "sub/c.gif", "d.jpe", "none/notes.txt"):
+    hidden = ("._a.jpeg", ".thumbnails/a.jpeg")
+    for name in ("b.PNG", "a.jpeg", "notes.txt", "sub/c.gif", "d.jpe", "e.jfif", "none/notes.txt", *hidden):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    names = [str(tmp_path / name) for name in ("a.jpeg", "b.PNG", "d.jpe", "sub/c.gif")]
+    names = [str(tmp_path / name) for name in ("a.jpeg", "b.PNG", "d.jpe", "e.jfif", "sub/c.gif")]
     assert image_files([str(tmp_path), "x"]) == [*names, "x"]
     with pytest.raises(UserError, match=r"no images in .*none: looked for \.bmp"):
         image_files([str(tmp_path), str(tmp_path / "none")])

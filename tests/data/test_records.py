@@ -1,77 +1,21 @@
-"""TFRecord shards: packed, found, read small (in memory) and large (as a stream)."""
+"""Records of shards, read small (in memory) and large (as a stream)."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import corpus
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnet.data import packing, pipeline, records, tfrecords
+from keras_resnet.data import packing, pipeline, records
 from keras_resnet.data.inspect import inspect
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import hold_out, open_dataset
 from keras_resnet.data.statistics import compute_statistics
 from keras_resnet.data.views import EvalView, TrainView, eval_view, train_view
 from keras_resnet.errors import UsageError, UserError
-
-CLASSES = ("ant", "bee", "cow")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("images")
-    for split, count in (("train", 12), ("val", 4)):
-        for c, name in enumerate(CLASSES):
-            files = {
-                f"{split}{c}{i}.jpg": corpus.encoded(corpus.photo(9 * c + i, (40 + i, 36)), "JPEG")
-                for i in range(count)
-            }
-            corpus.write(root / split / name, files)
-    return open_dataset(str(root))
-
-
-@pytest.fixture(scope="module")
-def packed_root(folder, tmp_path_factory):
-    root = tmp_path_factory.mktemp("packed") / "shards"
-    packing.pack(folder, root, shards=4)
-    return root
-
-
-@pytest.fixture
-def packed(packed_root):
-    return open_dataset(str(packed_root))
-
-
-@pytest.fixture
-def stream(packed, monkeypatch):
-    monkeypatch.setattr(records, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(records, "BUFFER", 8)
-    return packed
-
-
-def test_packing_writes_the_common_layout(packed_root, folder):
-    names = sorted(path.name for path in packed_root.iterdir())
-    assert names == [
-        "dataset.json",
-        *(f"train-{i:05d}-of-00004" for i in range(4)),
-        "val-00000-of-00001",
-    ]
-    texts = set()
-    for record in tf.data.TFRecordDataset(str(packed_root / "train-00002-of-00004")):
-        features = tf.train.Example.FromString(record.numpy()).features.feature
-        label = features["image/class/label"].int64_list.value[0]
-        text = features["image/class/text"].bytes_list.value[0].decode()
-        assert text == CLASSES[label - 1]
-        name = features["image/filename"].bytes_list.value[0].decode()
-        contents = features["image/encoded"].bytes_list.value[0]
-        assert contents == (Path(folder.root) / "train" / text / name).read_bytes()
-        texts.add(text)
-    assert texts == set(CLASSES)  # shuffled: no shard of one class alone
 
 
 def test_statistics_of_a_stream_are_read_from_the_stream(stream, folder, monkeypatch):
@@ -84,11 +28,6 @@ def test_statistics_of_a_stream_are_read_from_the_stream(stream, folder, monkeyp
     np.testing.assert_allclose(found.std, expected.std, rtol=1e-3)
 
 
-def test_a_stream_is_not_packed_again(stream, tmp_path):
-    with pytest.raises(UsageError, match="in shards already"):
-        packing.pack(stream, tmp_path / "again")
-
-
 def test_unreadable_images_of_a_stream_are_seen(tmp_path, monkeypatch):
     files = {"1.jpg": corpus.encoded(corpus.photo(1, (40, 36)), "JPEG"), "2.jpg": b"no image"}
     corpus.write(tmp_path / "images" / "train" / "a", files)
@@ -96,64 +35,6 @@ def test_unreadable_images_of_a_stream_are_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "MEMORY_BYTES", 0)
     found = inspect(open_dataset(str(tmp_path / "shards")))
     assert len(found["splits"]["train"]["broken"]) == 1
-
-
-@pytest.mark.parametrize("text", ["{", "{}", "[]"])
-def test_a_damaged_description_is_named(packed_root, tmp_path, text):
-    for path in packed_root.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(UserError, match=r"dataset\.json is damaged"):
-        open_dataset(str(tmp_path))
-
-
-def test_packing_refuses_a_folder_in_use(folder, packed_root):
-    with pytest.raises(UsageError, match="not empty"):
-        packing.pack(folder, packed_root)
-
-
-def test_shards_open_as_they_were_packed(packed, folder):
-    assert packed.kind == "tfrecord"
-    assert packed.label_names == CLASSES
-    assert packed.splits == {"train": 36, "val": 12} == folder.splits
-
-
-@pytest.mark.parametrize("first_label", [0, 1])
-def test_shards_of_others_are_surveyed(tmp_path, first_label):
-    for number in range(2):
-        with tf.io.TFRecordWriter(str(tmp_path / f"validation-{number:05d}-of-00002")) as writer:
-            for label in range(3):
-                feature = {
-                    "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png(label)])),
-                    "image/class/label": tf.train.Feature(
-                        int64_list=tf.train.Int64List(value=[label + first_label])
-                    ),
-                }
-                example = tf.train.Example(features=tf.train.Features(feature=feature))
-                writer.write(example.SerializeToString())
-    dataset = open_dataset(str(tmp_path))
-    assert dataset.splits == {"validation": 6} and dataset.label_names == ("0", "1", "2")
-    view = eval_view("single", 32)
-    (batch,) = pipeline.evaluation_batches(dataset, "validation", view, batch_size=8)
-    assert batch[1].numpy().tolist() == [0, 1, 2] * 2
-
-
-def test_digits_pack_to_the_same_pixels(tmp_path):
-    digits = open_dataset("digits")
-    packing.pack(digits, tmp_path / "digits", shards=1)
-    again = open_dataset(str(tmp_path / "digits"))
-    assert again.image_shape == (32, 32, 3)
-    view = eval_view("single", 32)
-
-    def sums(dataset):  # of each image; packing shuffles
-        (batch,) = pipeline.evaluation_batches(dataset, "val", view, batch_size=300)
-        return np.sort(np.sum(batch[0], (1, 2, 3), int))
-
-    np.testing.assert_array_equal(sums(digits), sums(again))
-
-
-def png(seed):
-    return corpus.encoded(corpus.photo(seed), "PNG")
 
 
 def seen(dataset, view=None, split="val", **options):
@@ -201,7 +82,7 @@ def test_a_streams_steps_are_reached_directly_and_shared(stream, view):
 @pytest.mark.parametrize("seed", [0, 5])
 def test_a_streams_order_does_not_follow_the_global_seed(stream, seed):
     def labels():
-        batches = pipeline.training_batches(stream, "train", train_view("single", 24), batch_size=8, seed=1)
+        batches = pipeline.training_batches(stream, "train", train_view("center", 24), batch_size=8, seed=1)
         return np.concatenate([batch[1].numpy() for batch in batches.take(4)])
 
     try:
@@ -249,27 +130,22 @@ def test_slices_select_the_same_records_everywhere(packed, stream):
     part = seen(stream, view, "train[10:-5]")
     np.testing.assert_array_equal(part[0], whole[0][10:-5])
     assert part[2].tolist() == list(range(21))
-    with pytest.raises(UsageError, match="slices"):
-        seen(hold_out(replace(stream, splits={"train": 36}), images=6), view, "train")
+    alone = replace(stream, splits={"train": 36}, shards={"train": stream.shards["train"]})
+    for split in ("train", "val"):
+        with pytest.raises(UsageError, match="slices"):
+            seen(hold_out(alone, images=6), view, split)
 
 
-def test_damaged_shards_are_refused(packed_root, tmp_path):
-    (tmp_path / "a").mkdir()
-    for path in packed_root.iterdir():
-        (tmp_path / "a" / path.name).write_bytes(path.read_bytes())
-    shard = tmp_path / "a" / "train-00001-of-00004"
-    whole = shard.read_bytes()
-    assert records.count_records(str(shard)) == 9
-    shard.write_bytes(whole[:-10])
-    with pytest.raises(UserError, match=f"shard {shard} is damaged .*copy, pack or prepare"):
-        seen(open_dataset(str(tmp_path / "a")), split="train")
-    with pytest.raises(UserError, match="ends within a record"):
-        records.count_records(str(shard))
-    shard.unlink()
-    with pytest.raises(UserError, match="lacks shard 00001 of 00004"):
-        open_dataset(str(tmp_path / "a"))
-    description = json.loads((tmp_path / "a" / tfrecords.DESCRIPTION).read_text())
-    assert description["first_label"] == 1
+def test_images_are_held_out_of_shards(packed):
+    alone = replace(packed, splits={"train": 36}, shards={"train": packed.shards["train"]})
+    parted = hold_out(alone, images=6)
+    assert np.bincount(seen(parted, split="val")[1]).tolist() == [2, 2, 2]
+    assert np.bincount(seen(parted, split="train")[1]).tolist() == [10, 10, 10]
+
+
+def test_shards_may_lie_where_only_tensorflow_reaches(packed):
+    shards = packed.shards["train"]
+    assert replace(shards, files=tuple(f"file://{file}" for file in shards.files)).fits_memory
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "shorter"])
@@ -302,49 +178,8 @@ def test_a_damaged_shard_of_a_stream_is_named(packed_root, tmp_path, monkeypatch
             look(dataset)
 
 
-def write_shard(path, labels):
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for number, label in enumerate(labels):
-            feature = {"image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png(number)]))}
-            if label is not None:
-                value = tf.train.Int64List(value=[label])
-                feature["image/class/label"] = tf.train.Feature(int64_list=value)
-            example = tf.train.Example(features=tf.train.Features(feature=feature))
-            writer.write(example.SerializeToString())
-
-
-@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "stream"])
-def test_labels_beyond_the_classes_are_named_and_skipped(tmp_path, monkeypatch, in_memory):
-    if not in_memory:
-        monkeypatch.setattr(records, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(tfrecords, "_SAMPLE", 8)
-    write_shard(tmp_path / "train-00000-of-00001", [0, 1, 2, 0, None, 1, 2, 0, 1, 3])
-    dataset = open_dataset(str(tmp_path))
-    assert dataset.classes == 3
-    log = SkipLog(limit=0.2)
-    batches = pipeline.training_batches(
-        dataset, "train", train_view("scale-jitter", 24), batch_size=10, seed=0, skip_log=log
-    )
-    for _, labels in batches.take(2):
-        assert set(labels.numpy().tolist()) == {0, 1, 2}
-    assert seen(dataset, split="train", skip_log=log)[2].tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
-    assert sorted(name.rsplit(":", 1)[1] for name in log.names) == ["4", "9"]
-    log.write(tmp_path / "skipped.csv")
-    assert (tmp_path / "skipped.csv").read_text().count("no label, or one beyond the classes") == 2
-
-
-def test_a_split_without_labels_is_left_out(tmp_path):
-    write_shard(tmp_path / "train-00000-of-00001", [1, 2, 3])
-    write_shard(tmp_path / "test-00000-of-00001", [-1, None])
-    dataset = open_dataset(str(tmp_path))
-    assert dataset.splits == {"train": 3} and dataset.classes == 3
-    (tmp_path / "train-00000-of-00001").unlink()
-    with pytest.raises(UserError, match="no image/class/label"):
-        open_dataset(str(tmp_path))
-
-
 def test_workers_of_a_stream_find_the_same_stand_ins(tmp_path, monkeypatch):
-    files = {f"{i}.png": b"no image" if i % 3 else png(i) for i in range(16)}
+    files = {f"{i}.png": b"no image" if i % 3 else corpus.png(i) for i in range(16)}
     corpus.write(tmp_path / "in" / "train" / "a", files)
     packing.pack(open_dataset(str(tmp_path / "in")), tmp_path / "out", shards=2)
     monkeypatch.setattr(records, "MEMORY_BYTES", 0)

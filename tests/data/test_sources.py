@@ -62,6 +62,7 @@ def test_class_folders_are_found_sorted_nested_linked_and_in_any_case(tmp_path):
         "train/a/x.PNG",
         "train/a/notes.txt",
         "train/a/.hidden.png",
+        "train/a/.ipynb_checkpoints/x-checkpoint.png",
         "val/a/1.bmp",
         "val/b/1.Gif",
         "outside/3.png",
@@ -75,6 +76,13 @@ def test_class_folders_are_found_sorted_nested_linked_and_in_any_case(tmp_path):
     assert dataset.listings["train"].labels.tolist() == [0, 0, 1, 1]
     assert dataset.image_shape == (8, 8, 3)
     assert validation_split(dataset) == "val"
+
+
+def test_images_that_are_not_read_are_counted(tmp_path, capsys):
+    open_dataset(make(tmp_path, "train/a/1.png", "train/a/2.webp", "train/b/1.WEBP", "train/b/2.jpg"))
+    assert f"{tmp_path}/train: files left out: 2 .webp (read are .jpg" in capsys.readouterr().err
+    open_dataset(make(tmp_path / "read", "train/a/1.png", "train/a/notes.txt"))
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_of_classes_alone_is_one_split(tmp_path):
@@ -149,6 +157,11 @@ def test_slices_of_digits_are_those_images():
     np.testing.assert_array_equal(batch[0], digits_arrays("val")[0][50:60])
     with pytest.raises(UsageError, match="has no split 'dev': it has train, val, test"):
         digits.images("dev")
+
+
+def test_an_empty_name_is_not_the_current_folder():
+    with pytest.raises(UsageError, match="name is empty"):
+        open_dataset("")
 
 
 def test_holding_out_checks_its_number(tmp_path):

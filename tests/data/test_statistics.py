@@ -36,6 +36,13 @@ def test_images_of_differing_sizes_count_alike(tmp_path):
     assert np.all(np.diff(values) <= 0)
 
 
+def test_the_variance_of_one_colour_is_never_negative(monkeypatch):
+    """Of an odd number of pixels its two terms can round to differ by less than nothing."""
+    moments = np.array([200.0, 100, 50, *np.outer((200, 100, 50), (200, 100, 50)).ravel() - 1e-3])
+    monkeypatch.setattr("keras_resnet.data.statistics._moments", lambda *_: (moments, None))
+    assert compute_statistics(open_dataset("digits")).std == (0.0, 0.0, 0.0)
+
+
 def test_a_sample_reaches_every_class():
     whole = compute_statistics(open_dataset("digits"), "train")
     sample = compute_statistics(open_dataset("digits"), "train", limit=300)

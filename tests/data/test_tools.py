@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import corpus
@@ -95,6 +96,32 @@ def test_a_split_of_broken_files_only_is_told_too(photos):
 def test_a_limit_and_all_images(options, count):
     result = CliRunner().invoke(main, ["data", "inspect", "digits", "--json", "--limit", "2", *options])
     assert json.loads(result.stdout)["splits"]["test"]["looked_at"] == count
+
+
+def test_names_that_are_not_utf_8_are_printed(photos):
+    """Python's own stdout refuses their bytes in most locales."""
+    bad = os.fsencode(photos.root) + b"/train/cat/na\xefve.png"
+    with open(bad, "wb") as file:  # noqa: PTH123  (the name is bytes)
+        file.write(b"broken")
+    runner = CliRunner()
+    result = runner.invoke(main, ["data", "inspect", photos.root])
+    assert result.exit_code == 0, result.output
+    assert "train/cat/na\\xefve.png: not a JPEG" in result.stdout
+    found = json.loads(runner.invoke(main, ["data", "inspect", photos.root, "--json"]).stdout)
+    assert bad in map(os.fsencode, found["splits"]["train"]["broken"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--recipe", "modern"], "add --sheet"),
+        (["--image-size", "32"], "add --sheet"),
+        (["--sheet", "sheet.txt"], "a sheet is a PNG file"),
+    ],
+)
+def test_options_of_the_sheet_are_checked_first(options, message):
+    result = CliRunner().invoke(main, ["data", "inspect", "digits", *options])
+    assert result.exit_code == 2 and message in result.stderr and result.stdout == ""
 
 
 @pytest.mark.parametrize("recipe", [None, "cifar-paper"])

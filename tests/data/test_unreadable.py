@@ -197,7 +197,7 @@ def test_each_has_a_reason_that_a_person_understands(tmp_path):
 
 
 def test_names_need_not_be_utf_8(tmp_path):
-    files = {b"caf\xe9.png": png(0), b"na\xefve.png": b"broken", b"z.png": png(1)}
+    files = {b"caf\xe9.png": corpus.png(0), b"na\xefve.png": b"broken", b"z.png": corpus.png(1)}
     corpus.write(tmp_path / "train" / "a", {os.fsdecode(name): file for name, file in files.items()})
     dataset = open_dataset(str(tmp_path))
     log = SkipLog(limit=0.5)
@@ -229,8 +229,13 @@ def test_each_split_has_a_limit_of_its_own():
         log.check()
 
 
-def png(seed):
-    return corpus.encoded(corpus.photo(seed), "PNG")
+@pytest.mark.parametrize(("limit", "told"), [(0.05, "5%"), (0.005, "0.5%"), (0, "0%")])
+def test_the_limit_is_told_as_it_is(limit, told):
+    log = SkipLog(limit)
+    log.expect("train", 10)
+    log.add("train", "1.jpg")
+    with pytest.raises(UserError, match=f"more than the accepted {told}: mend"):
+        log.check()
 
 
 def test_too_many_stop_the_run_with_one_line(odd, monkeypatch):

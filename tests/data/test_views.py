@@ -101,6 +101,10 @@ def test_views_scale_with_the_image_size():
 
 
 def test_impossible_views_are_refused():
+    with pytest.raises(UsageError, match="no view 'scale_jitter': choose one of scale-jitter, random-"):
+        views.train_view("scale_jitter", 224)
+    with pytest.raises(UsageError, match="no view '10crop': choose one of single, 10-crop, multi-scale"):
+        views.eval_view("10crop", 224)
     with pytest.raises(UsageError, match="does not fit"):
         views.EvalView("single", 224, 200)
     with pytest.raises(UsageError, match="scale-jitter"):
