@@ -17,6 +17,8 @@ from keras_resnet.export import export_model, exporting
 from keras_resnet.export.card import build_card, readme
 from keras_resnet.saving import ModelInfo, save_model
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture(scope="module")
 def keras_file(tmp_path_factory) -> Path:
