@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,18 @@ settings.register_profile(
 settings.load_profile("tests")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def shallow_networks() -> Iterator[None]:
+    """Networks have one block a stage, those that a saved model names as well."""
+    from shallow import SHALLOW
+
+    from keras_resnet import architectures
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(architectures, "ARCHITECTURES", SHALLOW)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,13 @@ def one_block(network: architectures.Architecture) -> architectures.Architecture
 SHALLOW = {name: one_block(network) for name, network in architectures.ARCHITECTURES.items()}
 
 
+def install() -> None:
+    """For a new process, before another module of the package has asked for the table."""
+    architectures.ARCHITECTURES = SHALLOW
+
+
 def main() -> None:
-    architectures.ARCHITECTURES = SHALLOW  # before another module asks for it
+    install()
     from keras_resnet import cli
 
     cli.main()

@@ -19,6 +19,8 @@ from keras_resnet.export.folding import fold
 from keras_resnet.saving import ModelInfo, save_model
 from keras_resnet.weights.state import get_state
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture(scope="module")
 def keras_file(tmp_path_factory) -> Path:

@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import shallow
 from click.testing import CliRunner
 from PIL import Image
 from run_folders import write_run
 
 from keras_resnet.cli import main
+from keras_resnet.paper import runner
 
 
 def call(*arguments: object, code: int = 0):
@@ -154,8 +157,17 @@ def pictures(tmp_path_factory):
     return root
 
 
-def test_the_budget_stops_a_real_training_which_goes_on_next_time(pictures, tmp_path):
+def shallow_run(run):
+    """`python -m keras_resnet.paper.one_run`, with one block a stage."""
+    tests = str(Path(shallow.__file__).parent)
+    program = f"import sys; sys.path.insert(0, {tests!r}); import shallow; shallow.install(); "
+    program += "from keras_resnet.paper import one_run; one_run.main()"
+    return [sys.executable, "-c", program, run.to_json()]
+
+
+def test_the_budget_stops_a_real_training_which_goes_on_next_time(pictures, tmp_path, monkeypatch):
     """A training without end saves itself when the time is over, and the next call goes on from there."""
+    monkeypatch.setattr(runner, "_command", shallow_run)
     command = ("paper", "figure1", "--dataset", pictures, "--networks", "plain20", "--steps", 10**6)
     command += ("--batch-size", 4, "--workdir", tmp_path, "--budget")
     for seconds in (8, 16, 32):  # on a busy machine the first epoch may take longer than the budget

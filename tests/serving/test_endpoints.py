@@ -17,6 +17,7 @@ from keras_resnet.saving import ModelInfo, save_model
 from keras_resnet.serving.endpoints import load_served
 from keras_resnet.serving.page import look_at
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
 FILES = np.array([picture("PNG", 1), picture("JPEG", 2)], object)
 
 

@@ -33,6 +33,7 @@ from keras_resnet.serving import server  # noqa: E402
 from keras_resnet.serving.connections import bounded  # noqa: E402
 from keras_resnet.serving.server import Limits, _listen, make_app, serve  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
 FILE = picture("JPEG", 2)
 B64 = {"b64": base64.b64encode(FILE).decode()}
 

@@ -104,9 +104,9 @@ def test_a_lost_worker_ends_the_other_and_both_resume_exactly(tmp_path, two_work
 
 
 def test_workers_with_different_settings_are_refused(tmp_path):
-    workers = start_workers(tmp_path, *LENGTH, others=("--learning-rate", "0.001"))
+    workers = start_workers(tmp_path, "--epochs", "2", others=("--learning-rate", "0.001"))
     for process in workers:
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=90)
         assert process.returncode == 1 and "started with different settings" in stderr, stderr
 
 

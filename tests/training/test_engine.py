@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from shallow import SHALLOW
 
-from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.architectures import ARCHITECTURES, Architecture
 from keras_resnet.backbone import freeze
 from keras_resnet.builders import build_model
 from keras_resnet.recipes import RECIPES
@@ -19,9 +20,9 @@ from keras_resnet.training.recalibration import recalibrate
 RECIPE = replace(RECIPES["cifar-paper"], weight_decay=0.01)
 
 
-def small_model(name: str = "resnet20", **options) -> keras.Model:
+def small_model(network: Architecture = SHALLOW["resnet20"], **options) -> keras.Model:
     keras.utils.set_random_seed(3)
-    return build_model(ARCHITECTURES[name], classes=4, classifier_activation=None, **options)
+    return build_model(network, classes=4, classifier_activation=None, **options)
 
 
 def batch(size: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +182,7 @@ def test_error_counts_each_image_once_whatever_the_batches():
 
 @pytest.mark.parametrize("scanned", [False, True])
 def test_recalibration_is_the_plain_mean_of_batch_statistics(scanned):
-    model = small_model("plain20", scanned=scanned)
+    model = small_model(ARCHITECTURES["plain20"], scanned=scanned)
     images = [batch(8)[0] + shift for shift in (0.0, 1.0, 3.0)]
     recalibrate(model, [(part,) for part in images])
     stem = keras.Model(model.input, model.get_layer("conv1_conv").output)
@@ -196,7 +197,7 @@ def test_recalibration_is_the_plain_mean_of_batch_statistics(scanned):
 
 
 def test_recalibration_leaves_frozen_layers_alone():
-    model = small_model("resnet20")
+    model = small_model()
     freeze(model, "conv2")
     frozen, free = (
         model.get_layer(name).moving_variance for name in ("conv2_block1_bn1", "conv4_block1_bn1")

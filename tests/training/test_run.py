@@ -16,12 +16,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import shallow
 from click.testing import CliRunner
 from PIL import Image
 
 import keras_resnet
-from keras_resnet import architectures
+from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.cli import main
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import open_dataset
@@ -45,7 +44,7 @@ ONE_STEP = {"epochs": None, "steps": 1, "batch_size": 8}
 def settings(**changes):
     overrides = {"epochs": 1, "batch_size": 100, **changes.pop("overrides", {})}
     return make_settings(
-        changes.pop("architecture", shallow.SHALLOW["resnet20"]),
+        changes.pop("architecture", ARCHITECTURES["resnet20"]),
         DIGITS,
         overrides=overrides,
         image_size=changes.pop("image_size", 16),
@@ -54,14 +53,8 @@ def settings(**changes):
 
 
 def command(workdir: Path, *more: str) -> list[str]:
-    arguments = ["train", "--depth", "20", "--image-size", "16", "--workdir", str(workdir)]
-    return [sys.executable, shallow.__file__, *arguments, *more]
-
-
-def run_here(arguments: list[str]) -> None:
-    """What `command` gives, in this process."""
-    result = CliRunner().invoke(main, arguments[2:])
-    assert result.exit_code == 0, result.output
+    arguments = ["train", "--depth", "20", "--image-size", "16", "--epochs", "4", "--workdir", str(workdir)]
+    return [sys.executable, "-c", "from keras_resnet.cli import main; main()", *arguments, *more]
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
@@ -69,14 +62,6 @@ def assert_same_weights(first: Path, second: Path) -> None:
     assert a is not None and b is not None and a.step == b.step
     for name, array in a.arrays.items():
         np.testing.assert_array_equal(array, b.arrays[name], err_msg=name)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow_networks():
-    """Saved models are read back, and commands run, as the networks that are trained here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(architectures, "ARCHITECTURES", shallow.SHALLOW)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +83,17 @@ def test_a_run_leaves_what_the_contract_says(finished):
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
 
 
+def test_a_finished_run_is_not_trained_again(finished):
+    before = (finished / "history.csv").read_bytes()
+    result = train(settings(), DIGITS, finished, quiet=True)
+    assert result.steps == 11 and (finished / "history.csv").read_bytes() == before
+
+
 def test_other_settings_are_refused_by_name(finished):
     other = settings(overrides={"learning_rate": 0.05})
     with pytest.raises(UserError, match=r"learning_rate: 0\.1 there, 0\.05 now"):
         train(other, DIGITS, finished, quiet=True)
-    network = settings(architecture=shallow.SHALLOW["plain20"])
+    network = settings(architecture=ARCHITECTURES["plain20"])
     with pytest.raises(UserError, match="network: resnet20 there, plain20 now"):
         train(network, DIGITS, finished, quiet=True)
 
@@ -136,7 +127,7 @@ def test_impossible_recipes_are_refused(overrides, message, tmp_path):
 
 def test_too_small_an_image_is_refused():
     with pytest.raises(UsageError, match="at least 32 pixels"):
-        settings(architecture=shallow.SHALLOW["resnet50"], image_size=16)
+        settings(architecture=ARCHITECTURES["resnet50"], image_size=16)
 
 
 def test_fine_tuning_keeps_the_trunk_freezes_its_start_and_has_a_new_classifier(finished, tmp_path):
@@ -149,7 +140,7 @@ def test_fine_tuning_keeps_the_trunk_freezes_its_start_and_has_a_new_classifier(
                 Image.fromarray(pixels).save(tmp_path / split / name / f"{index}.png")
     data = open_dataset(str(tmp_path))
     tuned = make_settings(
-        shallow.SHALLOW["resnet20"],
+        ARCHITECTURES["resnet20"],
         data,
         recipe="finetune",
         overrides={"steps": 2, "batch_size": 4, "freeze": "conv2"},
@@ -158,8 +149,8 @@ def test_fine_tuning_keeps_the_trunk_freezes_its_start_and_has_a_new_classifier(
     train(tuned, data, tmp_path / "run", quiet=True)
     before, after = (get_state(keras_resnet.load(folder)) for folder in (finished, tmp_path / "run"))
     same = {name for name in before if np.array_equal(before[name], after[name])}
-    assert {"normalization/mean", "conv1_conv/kernel", "conv2_block1_bn2/moving_mean"} <= same
-    assert "conv4_block1_conv2/kernel" not in same
+    assert {"normalization/mean", "conv1_conv/kernel", "conv2_block3_bn2/moving_mean"} <= same
+    assert "conv4_block3_conv2/kernel" not in same
     assert after["predictions/kernel"].shape == (64, 2)
 
 
@@ -287,56 +278,27 @@ def saved_step(workdir: Path) -> int:
     return max((int(name.removeprefix("step-")) for name in names), default=0)
 
 
-def kill_after(arguments: list[str], workdir: Path, step: int) -> None:
-    """SIGKILL from outside, at any moment after the checkpoint of `step`."""
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    while saved_step(workdir) < step:
-        assert process.poll() is None, process.communicate()
+def kill_on_the_way(process: subprocess.Popen, workdir: Path, step: int, saving: bool) -> None:
+    """SIGKILL after the checkpoint of `step`; `saving`: while the next one is being written."""
+    while saved_step(workdir) < step or (saving and not list((workdir / FOLDER).glob(".*.tmp"))):
+        assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.0005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
 
-# `python -c … FOLDER COUNT train …`: killed while it writes a checkpoint to FOLDER, after COUNT whole ones.
-KILLED_WHILE_SAVING = """
-import os, pathlib, signal, sys
-folder, whole = pathlib.Path(sys.argv.pop(1)), int(sys.argv.pop(1))
-fsync, seen = os.fsync, []
-
-def killed(descriptor):
-    if list(folder.glob(".*.tmp")):
-        seen.append(descriptor)
-        if len(seen) > whole:
-            os.kill(os.getpid(), signal.SIGKILL)
-    fsync(descriptor)
-
-os.fsync = killed
-import shallow
-shallow.main()
-"""
-
-
 def test_killed_runs_end_with_the_weights_of_an_uninterrupted_one(tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    options = ("--epochs", "4", "--ema", "0.9")
-    run_here(command(straight, *options))
+    subprocess.run(command(straight, "--ema", "0.9"), check=True, capture_output=True)
     steps = json.loads((straight / "run.json").read_text())["total_steps"]
-    again = command(killed, *options, "--checkpoint-steps", "3")
+    again = command(killed, "--ema", "0.9", "--checkpoint-steps", "3")
     rng = random.Random(1)
     for kill in range(KILLS):
-        before = saved_step(killed)
-        # Some whole checkpoints first, and steps left for the other kills.
-        whole = rng.randint(1, max(1, (steps - before) // 3 // (KILLS - kill + 1)))
-        if kill % 2:
-            program = [sys.executable, "-c", KILLED_WHILE_SAVING, str(killed / FOLDER), str(whole)]
-            tests = Path(shallow.__file__).parent
-            process = subprocess.run([*program, *again[2:]], capture_output=True, text=True, cwd=tests)
-            assert process.returncode == -signal.SIGKILL, process.stderr
-            assert list((killed / FOLDER).glob(".*.tmp"))
-        else:
-            kill_after(again, killed, before + 3 * whole)
-        assert saved_step(killed) < steps
-    run_here(again)
+        process = subprocess.Popen(again, stderr=subprocess.PIPE, text=True)
+        share = (steps - saved_step(killed)) / (KILLS - kill + 1)
+        step = saved_step(killed) + round(rng.uniform(1, max(1.0, share)))
+        kill_on_the_way(process, killed, step, saving=kill % 2 == 1)
+    subprocess.run(again, check=True, capture_output=True)
     assert_same_weights(straight, killed)
     keep = [name for name in COLUMNS if name not in ("images_per_second", "waiting")]
     histories = [[[row[c] for c in keep] for row in read_history(run)] for run in (straight, killed)]
@@ -402,8 +364,10 @@ def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
         if line.startswith("epoch 1 "):
             break
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=120)
+    began = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 20
     assert "run the same command again to go on" in stderr and "Traceback" not in stderr
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
     assert latest_checkpoint(tmp_path) is not None
