@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,16 +22,14 @@ from keras_resnet.training.interrupts import Interrupted, StopRequest, stop_requ
 from keras_resnet.training.progress import History, Reporter, TensorBoard
 from keras_resnet.training.record import SKIPPED, skipped_images
 from keras_resnet.training.schedules import Schedule
+from keras_resnet.training.sums import EpochSums
+from keras_resnet.training.validation import validation_error
 
 STEPS_PER_CALL_TOGETHER = 10  # with several workers, who must all stop after the same step
 SECONDS_PER_CALL = 1.0  # how long the compiled loop runs before Python looks at signals and the clock
 MOST_STEPS_PER_CALL = 100
 PROFILED_STEPS = 10
 WINDOW = 50  # steps whose training error the slow start looks at; fixed, so that resuming changes nothing
-
-
-class _StopAsked(Exception):
-    """A signal came in the middle of the validation."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +65,17 @@ class EpochLoop:
         self.step = 0
         self.best = float("inf")
         self.last: dict[str, Any] = {}
-        self._sums = self._no_sums()
+        self._sums = EpochSums()
         self._window = {"wrong": 0, "images": 0}
         self._saved_at = time.monotonic()
         self._seconds_per_step: float | None = None
-
-    @staticmethod
-    def _no_sums() -> dict[str, float]:
-        return {"loss": 0.0, "wrong": 0, "images": 0, "steps": 0, "seconds": 0.0, "waiting": 0.0}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint (the engine is restored on its own)."""
         self.step = checkpoint.step
         state = checkpoint.state
         self.schedule.state.update(state["schedule"])
-        self._sums.update(state["sums"])
+        self._sums = EpochSums(**state["sums"])
         self._window.update(state["window"])
         self.best = float("inf") if state["best"] is None else state["best"]
         self.last = dict(state["last"])
@@ -98,7 +92,7 @@ class EpochLoop:
         with stop_requests() as request:
 
             def end_epoch() -> None:
-                if self._sums["steps"] and (
+                if self._sums.steps and (
                     self.step % self.steps_per_epoch == 0 or self.step == self.total_steps
                 ):
                     self._end_epoch(history, board, self._validate(validation, request))
@@ -107,7 +101,7 @@ class EpochLoop:
                 self._take_steps(iterator)
                 self.skips.check()
                 end_epoch()
-                if self._sums["steps"] and self._save_due():
+                if self._sums.steps and self._save_due():
                     self.save()
                 signal_number = self._agreed(request.signal_number)
                 if signal_number and self.step < self.total_steps:
@@ -139,7 +133,7 @@ class EpochLoop:
             raise self._diverged(self.step)
         state = {
             "schedule": self.schedule.state,
-            "sums": self._sums,
+            "sums": asdict(self._sums),
             "window": self._window,
             "best": None if self.best == float("inf") else self.best,
             "last": self.last,
@@ -167,23 +161,15 @@ class EpochLoop:
         else:
             self._seconds_per_step = SECONDS_PER_CALL / 2
         self.step += count
-        wrong = int(done.wrong.sum())
-        sums = self._sums
-        for loss in done.losses:  # one by one: sums then do not depend on how many steps a call had
-            sums["loss"] += float(loss)
-        sums["wrong"] += wrong
-        images = count * self.schedule.recipe.batch_size
-        sums["images"] += images
-        sums["steps"] += count
-        sums["seconds"] += done.seconds
-        sums["waiting"] += done.waiting
+        batch = self.schedule.recipe.batch_size
+        self._sums.add(done, batch)
         if self.schedule.watching:
-            self._watch(wrong, images)
+            self._watch(int(done.wrong.sum()), count * batch)
         self.reporter.update(
             self.step,
-            loss=sums["loss"] / sums["steps"],
-            error=100.0 * sums["wrong"] / sums["images"],
-            images_per_second=images / done.seconds,
+            loss=self._sums.mean_loss,
+            error=self._sums.error,
+            images_per_second=count * batch / done.seconds,
             waiting=done.waiting / done.seconds,
             memory=peak_memory(self.engine.strategy),
         )
@@ -214,25 +200,19 @@ class EpochLoop:
                 self.reporter.say(f"step {self.step:,}: training error {error:.1f} %, rate now {rate:g}")
 
     def _validate(self, validation: Callable[[], Iterable[Any]], request: StopRequest) -> float:
-        """Validation error in percent, of the averaged weights where there are any.
+        """Validation error in percent.
 
         Raises:
             Interrupted: a signal came; the epoch is saved as not yet validated.
         """
 
-        def until_stopped() -> Iterator[Any]:
-            for batch in validation():
-                if request.signal_number and self.workers == 1:  # several must do the same: they go on
-                    raise _StopAsked
-                self.skips.check()
-                yield batch
-            self.skips.check()
+        def stop_asked() -> bool:
+            return self.workers == 1 and bool(request.signal_number)  # several must do the same: they go on
 
-        try:
-            with self.engine.averaged():
-                return self.engine.evaluate(until_stopped())
-        except _StopAsked:
+        error = validation_error(self.engine, validation(), self.skips, stop_asked)
+        if error is None:
             self._stop(request.signal_number or signal.SIGTERM)
+        return error
 
     def _end_epoch(self, history: History, board: TensorBoard | None, val_error: float) -> None:
         sums = self._sums
@@ -240,13 +220,13 @@ class EpochLoop:
             "step": self.step,
             "epoch": round(self.step / self.steps_per_epoch, 4),
             "learning_rate": self.schedule.rate(self.step - 1),
-            "train_loss": sums["loss"] / sums["steps"],
-            "train_error": 100.0 * sums["wrong"] / sums["images"],
+            "train_loss": sums.mean_loss,
+            "train_error": sums.error,
             "val_error": val_error,
-            "images_per_second": sums["images"] / sums["seconds"],
-            "waiting": sums["waiting"] / sums["seconds"],
+            "images_per_second": sums.images / sums.seconds,
+            "waiting": sums.waiting / sums.seconds,
         }
-        self._sums = self._no_sums()
+        self._sums = EpochSums()
         self.schedule.observe_validation(val_error)
         best = val_error < self.best
         self.best = min(self.best, val_error)

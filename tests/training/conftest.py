@@ -1,0 +1,17 @@
+"""What several tests of training read: a small run that has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_runs import DIGITS, settings
+
+from keras_resnet.training.run import train
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("finished")
+    train(settings(), DIGITS, workdir, quiet=True)
+    return workdir

@@ -1,0 +1,39 @@
+"""Runs on the digits at 16 pixels, as small as they come."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.data.sources import open_dataset
+from keras_resnet.training.checkpoints import latest_checkpoint
+from keras_resnet.training.settings import make_settings
+
+DIGITS = open_dataset("digits")
+ONE_STEP = {"epochs": None, "steps": 1, "batch_size": 8}
+
+
+def settings(**changes):
+    overrides = {"epochs": 1, "batch_size": 100, **changes.pop("overrides", {})}
+    return make_settings(
+        changes.pop("architecture", ARCHITECTURES["resnet20"]),
+        DIGITS,
+        overrides=overrides,
+        image_size=changes.pop("image_size", 16),
+        **changes,
+    )
+
+
+def command(workdir: Path, *more: str) -> list[str]:
+    arguments = ["train", "--depth", "20", "--image-size", "16", "--epochs", "4", "--workdir", str(workdir)]
+    return [sys.executable, "-c", "from keras_resnet.cli import main; main()", *arguments, *more]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    a, b = latest_checkpoint(first), latest_checkpoint(second)
+    assert a is not None and b is not None and a.step == b.step
+    for name, array in a.arrays.items():
+        np.testing.assert_array_equal(array, b.arrays[name], err_msg=name)

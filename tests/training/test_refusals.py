@@ -1,0 +1,105 @@
+"""What a run refuses, and what it leaves alone then."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from small_runs import DIGITS, ONE_STEP, settings
+
+from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.errors import UsageError, UserError
+from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint
+from keras_resnet.training.run import train
+
+
+def test_a_finished_run_is_left_alone(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.name != ".lock"}
+    result = train(settings(), DIGITS, finished, quiet=True)
+    assert result.steps == 11 and result.model == finished / "model.keras"
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_other_settings_are_refused_by_name(finished):
+    other = settings(overrides={"learning_rate": 0.05})
+    with pytest.raises(UserError, match=r"learning_rate: 0\.1 there, 0\.05 now"):
+        train(other, DIGITS, finished, quiet=True)
+    network = settings(architecture=ARCHITECTURES["plain20"])
+    with pytest.raises(UserError, match="network: resnet20 there, plain20 now"):
+        train(network, DIGITS, finished, quiet=True)
+
+
+def test_fresh_starts_over_and_forgets_what_was_measured(tmp_path):
+    (tmp_path / "run.json").write_text('{"settings": {"network": "vgg16"}}')
+    (tmp_path / "evaluation-single.json").write_text("{}")
+    assert train(settings(), DIGITS, tmp_path, fresh=True, quiet=True).steps == 11
+    assert not (tmp_path / "evaluation-single.json").exists()
+
+
+def test_fresh_removes_nothing_where_the_new_run_is_refused(finished):
+    with pytest.raises(UserError, match="takes 5000 images"):
+        train(settings(overrides={"batch_size": 5000}), DIGITS, finished, fresh=True, quiet=True)
+    assert (finished / "model.keras").exists() and latest_checkpoint(finished) is not None
+
+
+def test_somebody_elses_run_json_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text('{"name": "mine"}')
+    with pytest.raises(UserError, match="is of no run"):
+        train(settings(), DIGITS, tmp_path, quiet=True)
+
+
+def test_changed_data_is_noticed(tmp_path):
+    unfinished = settings(overrides=ONE_STEP)
+    train(unfinished, DIGITS, tmp_path, quiet=True)
+    (tmp_path / "model.keras").unlink()
+    fewer = replace(DIGITS, splits={**DIGITS.splits, "train": 1000})
+    with pytest.raises(UserError, match=r"1,197 training images of 10 classes then, 1,000 training images"):
+        train(unfinished, fewer, tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"batch_size": 2000}, "2000"),
+        ({"batch_size": 0}, "batch size"),
+        ({"learning_rate": -1.0}, "learning rate"),
+        ({"epochs": 1, "steps": 3}, "not both"),
+    ],
+)
+def test_impossible_recipes_are_refused(overrides, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train(settings(overrides=overrides), DIGITS, tmp_path, quiet=True)
+
+
+def test_too_small_an_image_is_refused():
+    with pytest.raises(UsageError, match="at least 32 pixels"):
+        settings(architecture=ARCHITECTURES["resnet50"], image_size=16)
+
+
+def test_a_diverging_run_says_where_and_what_to_do(tmp_path):
+    wild = settings(overrides={"learning_rate": 1e30, "gradient_clip": None, "epochs": 2})
+    wild = replace(wild, recipe=replace(wild.recipe, schedule="drops", drops=()))
+    with pytest.raises(UserError, match=r"not a finite number at step \d+.*--learning-rate"):
+        train(wild, DIGITS, tmp_path, quiet=True)
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    diverging = settings(overrides={**ONE_STEP, "learning_rate": 3e38, "weight_decay": 1e38})
+    with pytest.raises(UserError, match=r"not a finite number at step 1; no checkpoint yet"):
+        train(diverging, DIGITS, tmp_path, quiet=True)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["status"] == "failed" and "not a finite number" in record["error"]
+    assert latest_checkpoint(tmp_path) is None and not (tmp_path / "model.keras").exists()
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        train(settings(), DIGITS, blocked / "run", quiet=True)
+
+
+def test_a_lost_best_epoch_is_said(tmp_path):
+    with pytest.raises(UserError, match="best epoch cannot be read"):
+        best_checkpoint(tmp_path)
