@@ -101,6 +101,8 @@ def make_settings(
         )
     return RunSettings(architecture, chosen, dataset.name, size, **machine)
 
+    if architecture.block == "vgg" and chosen.freeze:  # its stages have other names
+        chosen = replace(chosen, freeze=chosen.freeze.replace("conv", "block"))
 
 def _natural_size(architecture: Architecture, dataset: Dataset) -> int:
     if dataset.is_small and dataset.square_side:
