@@ -27,6 +27,16 @@ from keras_resnet.cli.common import (
 @click.option("--downsample", type=click.Choice(["1x1", "3x3"]), help="Where a bottleneck has its stride.")
 @dataset_option
 @data_dir_option
+@click.option(
+    "--split",
+    default="train",
+    show_default=True,
+    metavar="SLICE",
+    help="Train on this split, or a slice of one: train[:45000], train[10%:].",
+)
+@click.option(
+    "--val-split", metavar="SLICE", help="Validate on this one; by default val or validation, else test."
+)
 @click.option("--recipe", metavar="NAME", help="See `keras-resnet recipes`; by default the one that fits.")
 @click.option("--epochs", type=float, help="Length of the training in epochs.")
 @click.option("--steps", type=COUNT, help="Length of the training in steps.")
@@ -54,7 +64,7 @@ from keras_resnet.cli.common import (
     default=None,
     help="End with the epoch of least validation error, not with the last one.",
 )
-@click.option("--freeze", metavar="STAGE", help="Do not train up to this stage (conv1 … conv5).")
+@click.option("--freeze", metavar="STAGE", help="Do not train up to this stage: conv1 … conv5.")
 @click.option("--weights", metavar="FILE", help='Start from these weights ("imagenet" or a file).')
 @precision_option
 @click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the network's input.")
@@ -108,6 +118,8 @@ def train(
     downsample: Any,
     dataset: str | None,
     data_dir: str | None,
+    split: str,
+    val_split: str | None,
     recipe: str | None,
     weights: str | None,
     precision: str,
@@ -140,6 +152,7 @@ def train(
     \b
         keras-resnet train --depth 20
         keras-resnet train --depth 56 --plain --dataset cifar10 --recipe cifar-fast
+        keras-resnet train --depth 20 --dataset cifar10 --split 'train[:45000]' --val-split 'train[45000:]'
         keras-resnet train --depth 50 --dataset path/to/folders --precision mixed_bfloat16
         keras-resnet train --depth 18 --dataset my-photos --recipe finetune --weights imagenet
         keras-resnet train --depth 50 --dataset imagenet2012 --workers a:7000,b:7000 --worker-index 0
@@ -174,6 +187,8 @@ def train(
         recipe=recipe,
         overrides=overrides,
         image_size=image_size,
+        split=split,
+        val_split=val_split,
         precision=precision,
         devices=devices,
         seed=seed,
@@ -212,7 +227,8 @@ def recalibrate(
 ) -> None:
     """Set batch normalisation's statistics to averages over training images.
 
-    The authors' released models hold such averages, taken after training, instead of moving ones.
+    The authors' released models hold such averages, taken after training, instead of moving ones. Of a
+    run folder the images are those that it trained on; of a file, or with --dataset, split train.
 
     Example:
 
