@@ -61,7 +61,7 @@ class Recipe:
         ema: decay of the running average of the weights that is validated and saved, such as 0.999 (not in
             the paper); None: the weights themselves.
         zero_init_residual: start the last scale of every residual branch at 0 (not in the paper).
-        freeze: the last stage that is not trained, such as "conv3"; None: all are.
+        freeze: the last stage that is not trained, such as "conv3" (of VGG networks block3); None: all are.
         recalibrate: after training, average batch normalisation's statistics over training images.
         keep_best: end with the weights of the epoch of least validation error, not with the last ones.
     """
@@ -105,7 +105,7 @@ class Recipe:
             (0 < self.learning_rate < inf, f"learning rate must be greater than 0, not {self.learning_rate}"),
             (0 <= self.weight_decay < inf, f"weight decay must be 0 or more, not {self.weight_decay}"),
             (
-                self.gradient_clip is None or self.gradient_clip > 0,
+                self.gradient_clip is None or 0 < self.gradient_clip < inf,
                 f"the gradient's largest norm must be greater than 0, not {self.gradient_clip}",
             ),
             (

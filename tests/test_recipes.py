@@ -25,6 +25,7 @@ from keras_resnet.training.settings import make_settings
         {"weight_decay": -1.0},
         {"weight_decay": float("nan")},
         {"gradient_clip": 0.0},
+        {"gradient_clip": float("inf")},
         {"ema": 1.0},
         {"ema": 0.0},
         {"label_smoothing": 1.0},
@@ -61,3 +62,9 @@ def test_a_rate_that_was_asked_for_is_not_scaled_with_the_batch():
         overrides={"learning_rate": 0.1, "batch_size": 32},
     )
     assert settings.recipe.learning_rate == 0.1 and settings.recipe.reference_batch is None
+
+
+@pytest.mark.parametrize(("network", "stage"), [("vgg16", "block3"), ("resnet18", "conv3")])
+def test_fine_tuning_freezes_the_stages_that_the_network_has(network, stage):
+    tuned = make_settings(ARCHITECTURES[network], open_dataset("digits"), recipe="finetune")
+    assert tuned.recipe.freeze == stage

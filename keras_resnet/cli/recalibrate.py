@@ -29,7 +29,8 @@ def recalibrate(
     """Recompute batch normalisation's statistics.
 
     MODEL is a run folder or a .keras file. Its moving averages are replaced by plain averages over training
-    images, as the authors' released models have them.
+    images, as the authors' released models have them: of a run those that it trained on, of a file or with
+    --dataset those of split train.
 
     Example:
 

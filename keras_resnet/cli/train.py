@@ -63,6 +63,16 @@ SECTIONS = {  # of the help: the first option of each
 @dataset_option
 @data_dir_option
 @click.option(
+    "--split",
+    default="train",
+    show_default=True,
+    metavar="SLICE",
+    help="Train on this split, or a slice of one: train[:45000], train[10%:].",
+)
+@click.option(
+    "--val-split", metavar="SLICE", help="Validate on this one; by default val or validation, else test."
+)
+@click.option(
     "--hold-out",
     type=click.IntRange(min=0),
     metavar="N",
@@ -184,6 +194,8 @@ def train(
     downsample: Any,
     dataset: str | None,
     data_dir: str | None,
+    split: str,
+    val_split: str | None,
     recipe: str | None,
     weights: str | None,
     precision: str,
@@ -216,6 +228,7 @@ def train(
     \b
         keras-resnet train --depth 20
         keras-resnet train --depth 56 --plain --dataset cifar10 --recipe cifar-fast
+        keras-resnet train --depth 20 --dataset cifar10 --split 'train[:45000]' --val-split 'train[45000:]'
         keras-resnet train --depth 50 --dataset path/to/folders --precision mixed_bfloat16
         keras-resnet train --depth 18 --dataset my-photos --recipe finetune --weights imagenet
         keras-resnet train --depth 50 --dataset imagenet2012 --workers a:7000,b:7000 --worker-index 0
@@ -250,6 +263,8 @@ def train(
         recipe=recipe,
         overrides=overrides,
         image_size=image_size,
+        split=split,
+        val_split=val_split,
         precision=precision,
         devices=devices,
         seed=seed,

@@ -137,6 +137,8 @@ def locked(workdir: Path) -> Iterator[None]:
             raise UserError(
                 f"another run is at work in {workdir}; wait for it or choose another --workdir"
             ) from None
+        except OSError:
+            pass  # a network file system without locks, as Lustre often is: nobody can be kept out
         yield
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
+from keras_resnet.data.slices import split_name
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.training.devices import workers_of
-from keras_resnet.training.settings import RunSettings
+from keras_resnet.training.epochs import Habits
+from keras_resnet.training.settings import RunSettings, split_to_validate
 
 
 def check_batch(settings: RunSettings, dataset: Dataset, strategy: tf.distribute.Strategy) -> None:
@@ -23,7 +27,7 @@ def check_batch(settings: RunSettings, dataset: Dataset, strategy: tf.distribute
         raise UsageError(f"--batch-size {batch} is smaller than the number of devices, {replicas}")
     if batch % parts:
         raise UsageError(f"--batch-size {batch} must be a multiple of devices × accumulation, {parts}")
-    images = dataset.images("train")
+    images = dataset.images(settings.split)
     if batch > images:
         raise UserError(
             f"recipe {settings.recipe.name} takes {batch} images a step, {dataset.name} has only {images} to "
@@ -31,33 +35,85 @@ def check_batch(settings: RunSettings, dataset: Dataset, strategy: tf.distribute
         )
 
 
-def data_facts(dataset: Dataset) -> dict[str, int]:
-    """What `run.json` keeps of the data, to notice a change of it: {classes, training_images}."""
-    return {"classes": dataset.classes, "training_images": dataset.images("train")}
+def check_splits(settings: RunSettings, dataset: Dataset) -> None:
+    """No image is trained on and validated on, as far as the names of splits and their slices tell.
 
-
-def check_data(dataset: Dataset, before: Mapping[str, int] | None, workdir: Path) -> None:
-    """The data is that which the run began with; `before` is its `data_facts`, None where none were kept."""
-    now = data_facts(dataset)
-    if before not in (None, now):
-        raise UserError(
-            f"{dataset.name} has changed since the run in {workdir} began: "
-            f"{before['training_images']:,} training images of {before['classes']} classes then, "
-            f"{now['training_images']:,} of {now['classes']} now: --fresh starts over"
+    Raises:
+        UsageError: they share images; there is no such split; held-out images would not be used.
+        UserError: there is nothing to validate on.
+    """
+    split, val_split = settings.split, split_to_validate(settings, dataset)
+    names = split_name(split), split_name(val_split)
+    (start, stop), (val_start, val_stop) = dataset.range(split), dataset.range(val_split)
+    if settings.hold_out and names != ("train", "val"):
+        raise UsageError(
+            f"--hold-out {settings.hold_out} moves images from train to val: with it --split names train and "
+            f"--val-split val, or slices of them, not {split} and {val_split}"
+        )
+    shared = min(stop, val_stop) - max(start, val_start)
+    if names[0] == names[1] and shared > 0:
+        raise UsageError(
+            f"{shared:,} images of {dataset.name} would be both trained on ({split}) and validated on "
+            f"({val_split}): name other images with --val-split, or take some out of train with --hold-out"
         )
 
 
+def data_facts(dataset: Dataset, split: str) -> dict[str, int]:
+    """What `run.json` keeps of the data, to notice a change of it.
+
+    {classes, training_images} and, where `split` is a slice, what it is a slice of: {split_images}.
+    """
+    images, whole = dataset.images(split), dataset.splits[split_name(split)]
+    facts = {"classes": dataset.classes, "training_images": images}
+    return facts if images == whole else facts | {"split_images": whole}
+
+
+def check_data(dataset: Dataset, split: str, before: Mapping[str, int] | None, workdir: Path) -> None:
+    """The data is that which the run began with; `before` is its `data_facts`, None where none were kept."""
+    now = data_facts(dataset, split)
+    if before not in (None, now):
+        raise UserError(
+            f"{dataset.name} has changed since the run in {workdir} began: {_told(before)} then, "
+            f"{_told(now)} now: --fresh starts over"
+        )
+
+
+def _told(facts: Mapping[str, int]) -> str:
+    of = f" (of {facts['split_images']:,})" if "split_images" in facts else ""
+    return f"{facts['training_images']:,} training images{of} of {facts['classes']} classes"
+
+
+def check_extras(habits: Habits) -> None:
+    """What is asked for beside the training is installed.
+
+    Raises:
+        UserError: it is not.
+    """
+    if habits.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise UserError("--tensorboard needs TensorBoard: pip install 'keras-resnet[tensorboard]'")
+
+
 def check_agreement(
-    settings: RunSettings,
-    data: Mapping[str, int],
+    agreed: Sequence[Any],
     strategy: tf.distribute.Strategy,
     first_step: int,
     workdir: Path,
 ) -> None:
-    """Workers that start from different checkpoints or settings would train different networks."""
+    """Workers that start from different checkpoints or settings would train different networks.
+
+    Args:
+        agreed: what all of them must have been told, as plain data: settings, data, and how often to save,
+            which ends calls of the compiled loop: at different steps they would wait for each other forever.
+        strategy: over all workers.
+        first_step: of this worker's checkpoint, 0 without one.
+        workdir: the run folder, for the message.
+
+    Raises:
+        UserError: they differ.
+    """
     if workers_of(strategy)[1] == 1:
         return
-    digest = zlib.crc32(json.dumps([settings.to_json(), data]).encode())
+    digest = zlib.crc32(json.dumps(agreed).encode())
     # In float64: sums of such numbers are exact.
     own = tf.constant([first_step, digest], tf.float64)
     total = strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", own))
@@ -69,5 +125,6 @@ def check_agreement(
         )
     if mean[1] != digest:
         raise UserError(
-            "the workers were started with different settings or data: give all of them the same command"
+            "the workers were started with different settings, data or --checkpoint-steps: give all of them "
+            "the same command"
         )

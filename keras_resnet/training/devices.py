@@ -8,6 +8,7 @@ import resource
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -53,13 +54,8 @@ def make_strategy(
     if devices == "all":
         names = [gpu.name for gpu in gpus] or _logical_cpus(1)
     else:
-        count = _positive(devices, devices)
-        if count > len(gpus) and (gpus or count > 1):
-            raise UserError(
-                f"--devices {count}: this machine has {len(gpus)} GPUs; "
-                f"--devices cpu:{count} splits the CPU into {count} devices instead"
-            )
-        names = [gpu.name for gpu in gpus[:count]] or _logical_cpus(1)
+        hint = f"--devices cpu:{devices} splits the CPU into {devices} devices instead"
+        names = [gpu.name for gpu in gpus[: _gpu_count(devices, len(gpus), hint)]] or _logical_cpus(1)
     return tf.distribute.MirroredStrategy(names)
 
 
@@ -95,6 +91,29 @@ def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     chiefs, others = len(cluster.get("chief", ())), len(cluster.get("worker", ()))
     before = chiefs if resolver.task_type == "worker" else 0  # a chief, where one is named, is the first
     return before + int(resolver.task_id or 0), chiefs + others
+
+
+@contextmanager
+def device_errors(strategy: tf.distribute.Strategy, workdir: Path) -> Iterator[None]:
+    """Say in one line what TensorFlow says of a device that is full, or of a worker that is gone.
+
+    Raises:
+        UserError: one of them.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(
+            "a device ran out of memory: take a smaller --batch-size (with --fresh), the same in parts with "
+            "--accumulate, a smaller --image-size, or --precision mixed_bfloat16"
+        ) from error
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
+        if workers_of(strategy)[1] == 1:
+            raise
+        raise UserError(
+            f"another worker is gone; the run is saved in {workdir} up to its last checkpoint: start all "
+            "workers again with the same commands to go on"
+        ) from error
 
 
 @contextmanager
@@ -134,6 +153,14 @@ def _positive(number: str, devices: str) -> int:
     if not number.isdigit() or int(number) < 1:
         raise UsageError(f"--devices {devices}: expected a number, all, cpu:K or tpu")
     return int(number)
+
+
+def _gpu_count(devices: str, there: int, hint: str) -> int:
+    """How many GPUs `--devices N` asks for; a machine without any counts as one device, its CPU."""
+    count = _positive(devices, devices)
+    if count > max(there, 1):
+        raise UserError(f"--devices {count}: this machine has {there} GPUs; {hint}")
+    return count
 
 
 def _logical_cpus(count: int) -> list[str]:
@@ -193,7 +220,8 @@ def _hide_devices(devices: str) -> None:
         tf.config.set_visible_devices([], "GPU")
     elif devices != "all":
         gpus = tf.config.list_physical_devices("GPU")
-        tf.config.set_visible_devices(gpus[: _positive(devices, devices)], "GPU")
+        count = _gpu_count(devices, len(gpus), "--devices all takes those that each machine has")
+        tf.config.set_visible_devices(gpus[:count], "GPU")
 
 
 def _tpu_strategy() -> tf.distribute.Strategy:

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.mixing import augment, wants_augmentation
 from keras_resnet.data.order import Plan
 from keras_resnet.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_resnet.data.skips import SkipLog
-from keras_resnet.data.sources import Dataset, validation_split
+from keras_resnet.data.slices import split_name
+from keras_resnet.data.sources import Dataset
 from keras_resnet.data.statistics import IMAGENET, Statistics, compute_statistics
 from keras_resnet.recipes import Normalization
 from keras_resnet.training.devices import distribute
-from keras_resnet.training.settings import RunSettings, eval_view, train_view
+from keras_resnet.training.settings import RunSettings, eval_view, split_to_validate, train_view
 from keras_resnet.weights.state import State
 
 
@@ -28,7 +30,7 @@ class Inputs:
         settings: of the run.
         dataset: that `settings.dataset` names, opened.
         strategy: that shares the batches among devices and workers.
-        statistics: of the training split.
+        statistics: of the images that are trained on.
         mean: [3] or [H, W, 3], RGB 0…255: what the network subtracts.
         std: what it divides by, [3]; as `mean` where both come from given weights.
         skips: the images that could not be read.
@@ -53,7 +55,7 @@ class Inputs:
     ) -> Inputs:
         """Compute the statistics; a run that starts from given weights keeps their normalisation."""
         needed = initial is None or settings.recipe.color
-        statistics = compute_statistics(dataset, "train") if needed else IMAGENET
+        statistics = compute_statistics(dataset, settings.split) if needed else IMAGENET
         if initial is None:
             mean, std = normalization(statistics, settings.recipe.normalization, settings.image_size)
         else:
@@ -62,13 +64,22 @@ class Inputs:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in one pass over the training split."""
-        return steps_per_epoch(self.dataset, "train", self.settings.recipe.batch_size)
+        """Full batches in one pass over the training images."""
+        return steps_per_epoch(self.dataset, self.settings.split, self.settings.recipe.batch_size)
 
     @property
     def val_split(self) -> str:
-        """The split that the validation error is measured on."""
-        return validation_split(self.dataset)
+        """The split, or the slice of one, that the validation error is measured on."""
+        return split_to_validate(self.settings, self.dataset)
+
+    def classes_in(self, split: str) -> int:
+        """How many classes have images in a slice: one of a folder, which is in their order, has few.
+
+        Of a whole split, and of a stream, whose labels nobody has read: all of them.
+        """
+        if split == split_name(split) or split_stream(self.dataset, split) is not None:
+            return self.dataset.classes
+        return len(np.unique(split_examples(self.dataset, split).labels))
 
     def training(self, start_step: int) -> Any:
         """Endless batches (images, labels) from a step on, distributed."""
@@ -83,7 +94,7 @@ class Inputs:
         recipe, view = self.settings.recipe, train_view(self.settings, self.dataset)
         batches = training_batches(
             self.dataset,
-            "train",
+            self.settings.split,
             view,
             batch_size=recipe.batch_size,
             seed=self.settings.seed,
@@ -95,7 +106,7 @@ class Inputs:
             skip_log=self.skips,
         )
         if wants_augmentation(recipe):
-            images = self.dataset.images("train")
+            images = self.dataset.images(self.settings.split)
             plan = Plan(self.settings.seed, images, recipe.batch_size, worker, workers)
             classes = self.dataset.classes
             batches = augment(batches, recipe, classes, plan, start_step=start_step, mean=self.mean)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import time
 from collections.abc import Mapping
@@ -57,8 +56,6 @@ class TensorBoard:
     def __init__(self, workdir: Path):
         import tensorflow as tf
 
-        if importlib.util.find_spec("tensorboard") is None:
-            raise UserError("--tensorboard needs TensorBoard: pip install 'keras-resnet[tensorboard]'")
         self._summary = tf.summary
         self._writer = tf.summary.create_file_writer(str(workdir / "tensorboard"))
 

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from keras_resnet.data.pipeline import steps_per_epoch, training_batches
 from keras_resnet.data.skips import SkipLog
-from keras_resnet.data.sources import Dataset, open_dataset
+from keras_resnet.data.sources import Dataset, hold_out, open_dataset
 from keras_resnet.data.views import EvalView, TrainView, eval_view
 from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_MOMENTUM
 from keras_resnet.saving import RUN_MODEL, load_model, save_model
 from keras_resnet.scanned import ScannedBlocks
-from keras_resnet.training.record import forget_measurements
+from keras_resnet.training.record import forget_measurements, recorded_settings
 
 BATCHES = 100
 
@@ -32,8 +32,9 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> None:
     Raises:
         UserError: `batches` is empty.
     """
-    # Frozen layers keep their averages, and run with them.
-    layers = [layer for layer in model._flatten_layers() if _is_batch_norm(layer) and layer.trainable]
+    layers = _batch_norms(model)
+    if not layers:
+        return
     moving = [v for layer in layers for v in layer.non_trainable_variables if "moving_" in v.name]
     keep = {id(v): getattr(layer, "momentum", BN_MOMENTUM) for layer in layers for v in layer.variables}
     sums = [np.zeros(variable.shape) for variable in moving]
@@ -57,14 +58,17 @@ def recalibrate(model: keras.Model, batches: Iterable[Any]) -> None:
         variable.assign((total / count).astype("float32"))
 
 
-def _is_batch_norm(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization | ScannedBlocks)
+def _batch_norms(model: keras.Model) -> list[keras.layers.Layer]:
+    """Layers with moving averages; frozen ones keep theirs, and run with them."""
+    kinds = keras.layers.BatchNormalization | ScannedBlocks
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kinds) and layer.trainable]
 
 
 def recalibration_batches(
     dataset: Dataset,
     view: EvalView,
     *,
+    split: str = "train",
     batches: int = BATCHES,
     batch_size: int = 128,
     skip_log: SkipLog | None = None,
@@ -74,17 +78,18 @@ def recalibration_batches(
     They come shuffled: folders are ordered by class, and a batch of one class has another variance.
 
     Args:
-        dataset: the images; of its training split.
+        dataset: where the images are.
         view: how the model is tested.
+        split: the training images: a split, or a slice of one.
         batches: how many batches to take, at most one pass over the images.
         batch_size: images in each.
         skip_log: gets the names of unreadable images.
     """
     scale = (view.resize, view.resize)
     crops = TrainView("scale-jitter", view.image_size, flip=False, scale_range=scale, antialias=True)
-    batch_size = min(batch_size, dataset.images("train"))
-    shuffled = training_batches(dataset, "train", crops, batch_size=batch_size, seed=0, skip_log=skip_log)
-    return shuffled.take(min(batches, steps_per_epoch(dataset, "train", batch_size)))
+    batch_size = min(batch_size, dataset.images(split))
+    shuffled = training_batches(dataset, split, crops, batch_size=batch_size, seed=0, skip_log=skip_log)
+    return shuffled.take(min(batches, steps_per_epoch(dataset, split, batch_size)))
 
 
 def recalibrate_file(
@@ -100,22 +105,38 @@ def recalibrate_file(
 
     Args:
         path: a run folder or a `.keras` file.
-        dataset: where the images come from; by default what the model was trained on.
+        dataset: where the images come from; by default what the model was trained on (of a run folder
+            the very images: without those that it held out, and of its slice).
         data_dir: where TFDS keeps prepared data sets.
         batches: how many batches to average over, at most one pass over the training images.
         batch_size: images in each.
         output: the `.keras` file to write; by default the model is replaced.
 
     Raises:
-        UserError: no model, or no data set, by that name.
+        UserError: no model, or no data set, by that name; a model without batch normalisation.
     """
     saved = load_model(path)
+    if not _batch_norms(saved.model):
+        raise UserError(f"{path} has no batch normalisation whose statistics could be set")
     name = dataset or saved.info.dataset
     if name is None:
         raise UserError(f"{path} does not say what data it was trained on: name it with --dataset")
     opened = open_dataset(name, data_dir=data_dir)
+    run = recorded_settings(Path(path)) if dataset is None else {}
+    if run.get("hold_out"):
+        opened = hold_out(opened, images=run["hold_out"])
     view = eval_view("single", saved.info.image_size, resize=saved.info.resize)
-    recalibrate(saved.model, recalibration_batches(opened, view, batches=batches, batch_size=batch_size))
+    skips = SkipLog()
+    with skips.watch():
+        taken = recalibration_batches(
+            opened,
+            view,
+            split=run.get("split", "train"),
+            batches=batches,
+            batch_size=batch_size,
+            skip_log=skips,
+        )
+        recalibrate(saved.model, taken)
     target = Path(output) if output else Path(path) / RUN_MODEL if Path(path).is_dir() else Path(path)
     if target.name == RUN_MODEL and target.exists():
         forget_measurements(target.parent)

@@ -70,11 +70,14 @@ class RunRecord:
         workdir: the run folder; a record that is there is gone on with.
         strategy: where the run runs.
         writes: whether this worker writes (only the chief does).
+        fresh: begin a new record; the old one, readable or not, stays until `forget`.
     """
 
-    def __init__(self, workdir: Path, strategy: tf.distribute.Strategy, writes: bool = True):
+    def __init__(
+        self, workdir: Path, strategy: tf.distribute.Strategy, writes: bool = True, fresh: bool = False
+    ):
         self.path = workdir / FILE
-        self.data: dict[str, Any] = _read_json(self.path) or {}
+        self.data: dict[str, Any] = {} if fresh else _read_json(self.path) or {}
         self.writes = writes
         self._strategy = strategy
 
@@ -92,8 +95,7 @@ class RunRecord:
         return self.data["settings"]
 
     def forget(self) -> None:
-        """Remove the run from its folder (the chief does), to start over there."""
-        self.data = {}
+        """Remove an older run from the folder (the chief does), to start over there."""
         if self.writes:
             empty(self.path.parent)
 
@@ -115,6 +117,11 @@ class RunRecord:
         }
         if self.writes:
             write_atomically(self.path, json.dumps(self.data, indent=1).encode())
+
+
+def recorded_settings(workdir: Path) -> Mapping[str, Any]:
+    """The settings in a run folder's `run.json`; empty where there are none."""
+    return (_read_json(workdir / FILE) or {}).get("settings", {})
 
 
 def skipped_images(count: int, workdir: Path) -> str:

@@ -12,13 +12,21 @@ import tensorflow as tf
 from keras_resnet.backbone import freeze
 from keras_resnet.builders import build_model
 from keras_resnet.data.sources import Dataset
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, first_line
 from keras_resnet.layers import require_tensorflow
 from keras_resnet.saving import RUN_MODEL, ModelInfo, save_model
-from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint, locked
-from keras_resnet.training.checks import check_agreement, check_batch, check_data, data_facts
+from keras_resnet.training.announcement import announcement
+from keras_resnet.training.checkpoints import Checkpoint, best_checkpoint, latest_checkpoint, locked
+from keras_resnet.training.checks import (
+    check_agreement,
+    check_batch,
+    check_data,
+    check_extras,
+    check_splits,
+    data_facts,
+)
 from keras_resnet.training.devices import (
-    describe_devices,
+    device_errors,
     make_strategy,
     precision_of_layers,
     workers_of,
@@ -66,22 +74,14 @@ def train(
     strategy = strategy or make_strategy(settings.devices)
     chief = workers_of(strategy)[0] == 0
     with locked(workdir) if chief else nullcontext():
-        record = RunRecord(workdir, strategy, writes=chief)
-        if record.data and not fresh:
+        record = RunRecord(workdir, strategy, writes=chief, fresh=fresh)
+        if record.data:
             check_same(record.settings, plain(settings.to_json()), str(workdir))
             if record.data["status"] == "finished" and (workdir / RUN_MODEL).exists():
                 say(f"{workdir} is trained; --fresh starts over", quiet or not chief)
                 return RunResult.of(record.data["results"], workdir)
         run = _Run(settings, dataset, record, strategy, habits or Habits(), fresh, quiet or not chief)
-        try:
-            return run.finish(run.epochs())
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
-            if workers_of(strategy)[1] == 1:
-                raise
-            raise UserError(
-                f"another worker is gone; the run is saved in {workdir} up to its last checkpoint: start all "
-                "workers again with the same commands to go on"
-            ) from error
+        return run.train()
 
 
 @dataclass
@@ -99,9 +99,11 @@ class _Run:
     def __post_init__(self) -> None:
         settings, dataset = self.settings, self.dataset
         recipe = settings.recipe
+        check_splits(settings, dataset)
         check_batch(settings, dataset, self.strategy)
+        check_extras(self.habits)
         self.workdir = self.record.path.parent
-        self.data = data_facts(dataset)
+        self.data = data_facts(dataset, settings.split)
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
@@ -118,10 +120,6 @@ class _Run:
             steps_per_epoch=self.per_epoch,
             depth=settings.architecture.depth,
         )
-
-    @property
-    def _parameters(self) -> int:
-        return self.settings.architecture.parameters(self.dataset.classes, self.settings.image_size)
 
     def _build(self) -> Engine:
         settings = self.settings
@@ -143,15 +141,10 @@ class _Run:
                 freeze(model, settings.recipe.freeze)
         return Engine(model, settings.recipe, self.strategy, settings.accumulate)
 
-    def epochs(self) -> EpochLoop:
-        """Train until the end; returns the loop, whose state holds the last errors."""
-        if self.fresh:  # only now that nothing is left to be refused
-            self.record.forget()
-        if not self.fresh:
-            check_data(self.dataset, self.record.data.get("data"), self.workdir)
-        checkpoint = None if self.fresh else latest_checkpoint(self.workdir)
+    def train(self) -> RunResult:
+        """Train to the end and save the model; `run.json` says how far it came and why not further."""
+        checkpoint = self._starting_point()
         first_step = checkpoint.step if checkpoint else 0
-        check_agreement(self.settings, self.data, self.strategy, first_step, self.workdir)
         reporter = Reporter(self.total_steps, first_step, self.quiet)
         loop = EpochLoop(
             self.engine,
@@ -168,34 +161,54 @@ class _Run:
                 self.engine.restore(checkpoint.arrays)
                 loop.restore(checkpoint)
                 self.inputs.skips.read(self.workdir / SKIPPED)
-            self._announce(reporter, first_step)
-            self.record.update(
-                "running",
-                step=first_step,
-                settings=self.settings.to_json(),
-                total_steps=self.total_steps,
-                parameters=self._parameters,
-                val_split=self.inputs.val_split,
-                data=self.data,
-                view=train_view(self.settings, self.dataset).name,
-            )
-            with self.inputs.skips.watch():
+            for line in announcement(self.inputs, self.schedule, self.workdir):
+                reporter.say(line)
+            if first_step:
+                reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
+            self._record_start(first_step)
+            with self.inputs.skips.watch(), device_errors(self.strategy, self.workdir):
                 loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
-        except Interrupted:
+                return self._finish(loop)
+        except (Interrupted, KeyboardInterrupt):
             self.record.update("interrupted", step=loop.step)
             raise
-        except UserError as error:
+        except Exception as error:
             with suppress(UserError):  # a full disk, say: what stopped the run is said, not this
-                self.record.update("failed", step=loop.step, error=str(error))
+                self.record.update("failed", step=loop.step, error=first_line(error))
             raise
         finally:
             reporter.close()
             if self.record.writes:
                 with suppress(OSError):
                     self.inputs.skips.write(self.workdir / SKIPPED)
-        return loop
 
-    def finish(self, loop: EpochLoop) -> RunResult:
+    def _starting_point(self) -> Checkpoint | None:
+        """The checkpoint to go on from; refuses what does not fit it, and only then forgets an old run."""
+        split, workdir = self.settings.split, self.workdir
+        if not self.fresh:
+            check_data(self.dataset, split, self.record.data.get("data"), workdir)
+        checkpoint = None if self.fresh else latest_checkpoint(workdir)
+        agreed = [self.settings.to_json(), self.data, self.habits.checkpoint_steps]
+        with device_errors(self.strategy, workdir):
+            check_agreement(agreed, self.strategy, checkpoint.step if checkpoint else 0, workdir)
+        if self.fresh:
+            self.record.forget()
+        return checkpoint
+
+    def _record_start(self, first_step: int) -> None:
+        settings = self.settings
+        self.record.update(
+            "running",
+            step=first_step,
+            settings=settings.to_json(),
+            total_steps=self.total_steps,
+            parameters=settings.architecture.parameters(self.dataset.classes, settings.image_size),
+            val_split=self.inputs.val_split,
+            data=self.data,
+            view=train_view(settings, self.dataset).name,
+        )
+
+    def _finish(self, loop: EpochLoop) -> RunResult:
         """Take the best epoch, average and recalibrate where the recipe says so; write `model.keras`."""
         recipe = self.settings.recipe
         model = self.engine.model
@@ -208,7 +221,10 @@ class _Run:
         view = eval_view(self.settings, self.dataset)
         if recipe.recalibrate or recipe.ema:  # averaged weights have statistics of their own
             size, skips = recipe.batch_size, self.inputs.skips
-            recalibrate(model, recalibration_batches(self.dataset, view, batch_size=size, skip_log=skips))
+            batches = recalibration_batches(
+                self.dataset, view, split=self.settings.split, batch_size=size, skip_log=skips
+            )
+            recalibrate(model, batches)
             loop.last["val_error"] = self.engine.evaluate(self.inputs.validation())
         last = loop.last
         result = RunResult(
@@ -240,26 +256,3 @@ class _Run:
             save_model(model, info, result.model)
         self.record.update("finished", step=self.total_steps, results=result.to_json())
         return result
-
-    def _announce(self, reporter: Reporter, first_step: int) -> None:
-        settings, recipe = self.settings, self.settings.recipe
-        net = settings.architecture
-        option = f" (shortcut {net.shortcut})" if net.shortcut else ""
-        reporter.say(
-            f"{net.name}{option}, {self._parameters:,} parameters, on {self.dataset.name}: "
-            f"{self.dataset.splits['train']:,} training images of {self.dataset.classes} classes "
-            f"at {settings.image_size} pixels; validation error on its {self.inputs.val_split} split"
-        )
-        reporter.say(
-            f"recipe {recipe.name}: {self.total_steps:,} steps of {recipe.batch_size} images "
-            f"({self.total_steps / self.per_epoch:.4g} epochs), rate {self.schedule.peak:g}, "
-            f"view {train_view(settings, self.dataset).name}, "
-            f"{settings.precision}, {describe_devices(self.strategy)}; writing to {self.workdir}"
-        )
-        if recipe.freeze and self.initial is None:
-            reporter.say(
-                f"note: the stages up to {recipe.freeze} stay as they are, which is random: --weights names "
-                "trained ones to start from"
-            )
-        if first_step:
-            reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")

@@ -53,7 +53,7 @@ class Schedule:
         return bool(self.state["slow_start"])
 
     def observe_training(self, error: float) -> None:
-        """Tell the training error (percent) of the last few hundred steps."""
+        """Tell the training error (percent) of the last steps, a window of always the same length."""
         if error < SLOW_START_UNTIL:
             self.state["slow_start"] = False
 

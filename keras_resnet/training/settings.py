@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from keras_resnet.architectures import Architecture
 from keras_resnet.data import views
-from keras_resnet.data.sources import SMALL, Dataset
+from keras_resnet.data.sources import SMALL, Dataset, validation_split
 from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.recipes import Precision, Recipe, default_recipe, get_recipe, recorded
@@ -27,6 +27,8 @@ class RunSettings:
         devices: "all", a number of GPUs, "cpu:K" or "tpu", as `make_strategy` takes it.
         seed: of weights, order and augmentation; a 32-bit number.
         hold_out: training images that are validated on instead (`data.sources.hold_out`); 0: none.
+        split: that is trained on, or a slice of one: "train[:45000]". After `hold_out`, of what it left.
+        val_split: that is validated on, or a slice; None: what `data.sources.validation_split` finds.
         accumulate: parts of each batch that pass one after the other, to save memory.
         initial_weights: "imagenet", a weights file or a run folder; None: freshly initialised.
     """
@@ -39,6 +41,8 @@ class RunSettings:
     devices: str = "all"
     seed: int = 0
     hold_out: int = 0
+    split: str = "train"
+    val_split: str | None = None
     accumulate: int = 1
     initial_weights: str | None = None
 
@@ -54,6 +58,8 @@ class RunSettings:
             "devices": self.devices,
             "seed": self.seed,
             "hold_out": self.hold_out,
+            "split": self.split,
+            "val_split": self.val_split,
             "accumulate": self.accumulate,
             "initial_weights": self.initial_weights,
             "recipe": self.recipe.to_json(),
@@ -67,6 +73,7 @@ def make_settings(
     recipe: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     image_size: int | None = None,
+    split: str = "train",
     **machine: Any,
 ) -> RunSettings:
     """Fill in what was not said: the recipe that fits the data, the image size that fits the network.
@@ -77,10 +84,11 @@ def make_settings(
         recipe: its name; None: the default for this network and data.
         overrides: fields of the recipe to replace ("epochs" and "steps" replace each other).
         image_size: side of the network's square input in pixels.
-        **machine: precision, devices, seed, hold_out, accumulate, initial_weights.
+        split: that is trained on, or a slice of one.
+        **machine: precision, devices, seed, hold_out, val_split, accumulate, initial_weights.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range, or there is no such split.
     """
     changes = {name: value for name, value in (overrides or {}).items() if value is not None}
     if "epochs" in changes and "steps" in changes:
@@ -90,22 +98,33 @@ def make_settings(
     if "learning_rate" in changes:  # a rate that was asked for is not scaled with the batch
         changes["reference_batch"] = None
     pretrained = machine.get("initial_weights") is not None
-    name = recipe or default_recipe(architecture, dataset.kind, dataset.images("train"), pretrained)
+    name = recipe or default_recipe(architecture, dataset.kind, dataset.images(split), pretrained)
     base = get_recipe(name)
     chosen = replace(base, **changes)
+    if architecture.block == "vgg" and chosen.freeze:  # its stages have other names
+        chosen = replace(chosen, freeze=chosen.freeze.replace("conv", "block"))
     size = image_size or _natural_size(architecture, dataset)
     if size < architecture.minimum_image_size:
         raise UsageError(
             f"{architecture.name} needs images of at least {architecture.minimum_image_size} pixels, "
             f"not {size}; raise --image-size"
         )
-    return RunSettings(architecture, chosen, dataset.name, size, **machine)
+    return RunSettings(architecture, chosen, dataset.name, size, split=split, **machine)
 
 
 def _natural_size(architecture: Architecture, dataset: Dataset) -> int:
     if dataset.is_small and dataset.square_side:
         return max(dataset.square_side, architecture.minimum_image_size)
     return architecture.default_image_size
+
+
+def split_to_validate(settings: RunSettings, dataset: Dataset) -> str:
+    """The split, or the slice of one, that the validation error is measured on.
+
+    Raises:
+        UserError: none is named, and the data set has none.
+    """
+    return settings.val_split or validation_split(dataset)
 
 
 def train_view(settings: RunSettings, dataset: Dataset) -> TrainView:
@@ -148,7 +167,9 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], workdir: str) 
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {name: value for name, value in settings.items() if name != "recipe"}
+    # Settings that are younger than the record were at their defaults.
+    flat = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
+    flat |= {name: value for name, value in settings.items() if name != "recipe"}
     for name, value in recorded(settings.get("recipe", {})).items():
         if name != "summary":
             flat["recipe" if name == "name" else name] = value

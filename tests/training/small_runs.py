@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.data.sources import open_dataset
@@ -30,6 +31,16 @@ def settings(**changes):
 def command(workdir: Path, *more: str) -> list[str]:
     arguments = ["train", "--depth", "20", "--image-size", "16", "--epochs", "4", "--workdir", str(workdir)]
     return [sys.executable, "-c", "from keras_resnet.cli import main; main()", *arguments, *more]
+
+
+def grey_folder(root: Path) -> Path:
+    """A data set of one split, 4 classes of 8 images, whose level of grey is 8 · class + number."""
+    for label, name in enumerate("abcd"):
+        (root / "train" / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = np.full((16, 16, 3), 8 * label + number, np.uint8)
+            Image.fromarray(pixels).save(root / "train" / name / f"{number}.png")
+    return root
 
 
 def assert_same_weights(first: Path, second: Path) -> None:

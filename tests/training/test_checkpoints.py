@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 
 import numpy as np
@@ -66,6 +68,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_system_without_locks_is_trained_on_all_the_same(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").exists()
 
 
 def test_one_run_a_folder(tmp_path):

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint
-from keras_resnet.training.devices import _cluster_resolver, make_strategy, workers_of
+from keras_resnet.training.devices import _cluster_resolver, _hide_devices, make_strategy, workers_of
 from keras_resnet.training.progress import read_history
 
 LENGTH = ("--epochs", "4")  # 72 steps: long enough to lose a worker on the way
@@ -103,8 +103,9 @@ def test_a_lost_worker_ends_the_other_and_both_resume_exactly(tmp_path, two_work
         np.testing.assert_array_equal(array, b.arrays[name], err_msg=name)
 
 
-def test_workers_with_different_settings_are_refused(tmp_path):
-    workers = start_workers(tmp_path, "--epochs", "2", others=("--learning-rate", "0.001"))
+@pytest.mark.parametrize("option", [("--learning-rate", "0.001"), ("--checkpoint-steps", "3")])
+def test_workers_with_different_settings_are_refused(tmp_path, option):
+    workers = start_workers(tmp_path, "--epochs", "2", others=option)
     for process in workers:
         _, stderr = process.communicate(timeout=90)
         assert process.returncode == 1 and "started with different settings" in stderr, stderr
@@ -125,6 +126,12 @@ def test_workers_with_different_settings_are_refused(tmp_path):
 def test_impossible_devices_are_refused(arguments, message):
     with pytest.raises((UsageError, UserError), match=message):
         make_strategy(*arguments)
+
+
+def test_a_worker_with_fewer_gpus_than_asked_for_is_refused(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"])
+    with pytest.raises(UserError, match="--devices 2: this machine has 1 GPUs"):
+        _hide_devices("2")
 
 
 @pytest.mark.parametrize(("kind", "index", "worker"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)])

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import keras
 import numpy as np
+import pytest
+from small_runs import ONE_STEP, grey_folder
 
 import keras_resnet
+from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.data.sources import hold_out, open_dataset
+from keras_resnet.errors import UserError
+from keras_resnet.training import recalibration
 from keras_resnet.training.recalibration import recalibrate_file
+from keras_resnet.training.run import train
+from keras_resnet.training.settings import make_settings
 from keras_resnet.weights.state import get_state
 
 
@@ -18,3 +29,35 @@ def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path):
     before, after = (get_state(keras_resnet.load(folder)) for folder in (finished, tmp_path))
     assert not np.array_equal(before["conv1_bn/moving_mean"], after["conv1_bn/moving_mean"])
     np.testing.assert_array_equal(before["conv1_conv/kernel"], after["conv1_conv/kernel"])
+
+
+def test_a_run_is_recalibrated_with_the_images_that_it_trained_on(tmp_path, monkeypatch):
+    data = hold_out(open_dataset(str(grey_folder(tmp_path / "data"))), images=4)
+    chosen = make_settings(
+        ARCHITECTURES["resnet20"],
+        data,
+        overrides=ONE_STEP,
+        recipe="cifar-fast",
+        image_size=16,
+        hold_out=4,
+        split="train[:50%]",
+    )
+    train(chosen, data, tmp_path / "run", quiet=True)
+    seen: set[int] = set()
+
+    def look(model, batches):
+        seen.update(int(level) for images, _ in batches for level in images[:, 0, 0, 0])
+
+    monkeypatch.setattr(recalibration, "recalibrate", look)
+    recalibrate_file(str(tmp_path / "run"), batch_size=2)
+    assert len(seen) == 14 and max(seen) < 16  # of the 28 that were not held out, in order
+    seen.clear()
+    recalibrate_file(str(tmp_path / "run" / "model.keras"), batch_size=2)
+    assert len(seen) == 32
+
+
+def test_a_model_without_batch_normalisation_is_refused(monkeypatch):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    monkeypatch.setattr(recalibration, "load_model", lambda path: SimpleNamespace(model=model))
+    with pytest.raises(UserError, match="no batch normalisation"):
+        recalibrate_file("vgg16.keras")

@@ -6,11 +6,14 @@ import json
 from dataclasses import replace
 
 import pytest
+import tensorflow as tf
 from small_runs import DIGITS, ONE_STEP, settings
 
 from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.errors import UsageError, UserError
+from keras_resnet.training import run
 from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint
+from keras_resnet.training.epochs import Habits
 from keras_resnet.training.run import train
 
 
@@ -31,7 +34,7 @@ def test_other_settings_are_refused_by_name(finished):
 
 
 def test_fresh_starts_over_and_forgets_what_was_measured(tmp_path):
-    (tmp_path / "run.json").write_text('{"settings": {"network": "vgg16"}}')
+    (tmp_path / "run.json").write_text("{cut sho")
     (tmp_path / "evaluation-single.json").write_text("{}")
     assert train(settings(), DIGITS, tmp_path, fresh=True, quiet=True).steps == 11
     assert not (tmp_path / "evaluation-single.json").exists()
@@ -41,6 +44,56 @@ def test_fresh_removes_nothing_where_the_new_run_is_refused(finished):
     with pytest.raises(UserError, match="takes 5000 images"):
         train(settings(overrides={"batch_size": 5000}), DIGITS, finished, fresh=True, quiet=True)
     assert (finished / "model.keras").exists() and latest_checkpoint(finished) is not None
+
+
+def test_fresh_removes_nothing_where_an_extra_is_not_installed(finished, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="--tensorboard needs"):
+        train(settings(), DIGITS, finished, fresh=True, habits=Habits(tensorboard=True), quiet=True)
+    assert (finished / "model.keras").exists()
+
+
+def test_fresh_removes_nothing_where_the_workers_disagree(finished, monkeypatch):
+    def disagree(*_):
+        raise UserError("give all of them the same command")
+
+    monkeypatch.setattr(run, "check_agreement", disagree)
+    with pytest.raises(UserError, match="the same command"):
+        train(settings(), DIGITS, finished, fresh=True, quiet=True)
+    assert (finished / "model.keras").exists() and latest_checkpoint(finished) is not None
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "told"),
+    [
+        ("EpochLoop.run", tf.errors.ResourceExhaustedError(None, None, "OOM"), "a device ran out of memory"),
+        ("EpochLoop.run", ZeroDivisionError("surprise\nat line 3"), "surprise"),
+        ("_Run._finish", UserError("no room for model.keras"), "no room for model.keras"),
+    ],
+)
+def test_the_record_says_why_a_run_failed(tmp_path, monkeypatch, place, error, told):
+    def end(*_):
+        raise error
+
+    monkeypatch.setattr(run.EpochLoop, "run", lambda *_: None)
+    monkeypatch.setattr(f"keras_resnet.training.run.{place}", end)
+    with pytest.raises((UserError, ZeroDivisionError), match=told):
+        train(settings(), DIGITS, tmp_path, quiet=True)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["status"] == "failed" and record["error"].startswith(told)
+    assert "\n" not in record["error"]
+
+
+def test_ctrl_c_while_the_model_is_saved_is_an_interruption(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "save_model", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(overrides=ONE_STEP), DIGITS, tmp_path, quiet=True)
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
+    monkeypatch.undo()
+    assert train(settings(overrides=ONE_STEP), DIGITS, tmp_path, quiet=True).model.exists()
 
 
 def test_somebody_elses_run_json_is_refused(tmp_path):
