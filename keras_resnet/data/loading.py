@@ -200,13 +200,15 @@ def _try(
         try:
             return function(tf.constant(key, kind), *map(tf.constant, draws)).numpy(), None
         except tf.errors.OpError as error:
-            return np.empty(0), _reason(error)
+            return np.empty(0), _reason(error.message)
+        except UnicodeDecodeError as error:  # of TensorFlow's message: it has bytes of the file or its name
+            return np.empty(0), _reason(error.object.decode(errors="replace"))
 
 
-def _reason(error: tf.errors.OpError) -> str:
+def _reason(message: str) -> str:
     """What is wrong with the image, out of a message about where in which graph and program."""
     # The stack of a graph's function comes first, nodes and ops come last.
-    message = error.message.split("\n\t [[")[0].split(" [Op:")[0]
+    message = message.split("\n\t [[")[0].split(" [Op:")[0]
     message = re.split(r"\n\n|<stack traces unavailable>", message)[-1].strip()
     message = re.sub(r"^slice index .*", "the file ends too early", message)
     message = re.sub(r"\{\{.*?\}\}|.*Summarized data: b|^assertion failed: ", "", message)

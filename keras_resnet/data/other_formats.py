@@ -100,8 +100,10 @@ def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
     def palette() -> tf.Tensor:
         # TensorFlow returns a palette image's indices as if they were grey levels.
         indices = tf.cast(tf.io.decode_bmp(contents)[..., 0], tf.int32)
-        start = 14 + tf.cast(header, tf.int32)
-        end = tf.cast(_integer(contents, 10, 4, big_endian=False), tf.int32)
+        start, end = 14 + header, _integer(contents, 10, 4, big_endian=False)
+        inside = (start <= end) & (end <= tf.cast(tf.strings.length(contents), tf.int64))
+        # TensorFlow's own message about a place outside has the whole file in it.
+        start = require(inside, start, "BMP with a palette outside of the file")
         colors = tf.strings.substr(contents, start, (end - start) // 4 * 4)
         table = tf.reshape(tf.io.decode_raw(colors, tf.uint8), [-1, 4])
         return tf.gather(table[:, 2::-1], indices)  # stored blue, green, red, unused

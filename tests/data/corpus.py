@@ -108,6 +108,8 @@ def unreadable(seed: int) -> dict[str, bytes]:
     jpeg, png = encoded(image, "JPEG"), encoded(image, "PNG")
     gif, bmp = encoded(image, "GIF"), encoded(image, "BMP")
     noise = np.random.RandomState(seed).bytes(500)
+    palette = bytearray(encoded(image.convert("P"), "BMP"))
+    palette[14:18] = struct.pack("<I", 4000)  # the size of the header, behind which the palette begins
     return {
         "empty.jpg": b"",
         "one-byte.png": b"\x89",
@@ -125,6 +127,7 @@ def unreadable(seed: int) -> dict[str, bytes]:
         "tiny-blocks.gif": gif_of_tiny_blocks(),
         "truncated.bmp": bmp[: len(bmp) // 2],
         "header-only.bmp": bmp[:20],
+        "palette-outside.bmp": bytes(palette),
         "claims.jpg": jpeg_claiming(20000, 20000),
         "claims.png": png_header(20000, 20000),
         "claims-2g.png": png_header(2**31 - 1, 2**31 - 1),

@@ -171,6 +171,7 @@ REASONS = {
     "huge-frame.gif": "GIF without a proper first frame",
     "tiny-blocks.gif": "GIF",
     "truncated.bmp": "Input size should match",
+    "palette-outside.bmp": "BMP with a palette outside of the file",
     "header-only.bmp": "not between 1 and 67,108,864 pixels: height and width -1 -1",
     "claims.jpg": "not between 1 and 67,108,864 pixels: height and width 20000, 20000",
     "claims.png": "not between 1 and 67,108,864 pixels: height and width 20000 20000",
@@ -199,15 +200,18 @@ def test_each_has_a_reason_that_a_person_understands(tmp_path):
 def test_names_need_not_be_utf_8(tmp_path):
     files = {b"caf\xe9.png": corpus.png(0), b"na\xefve.png": b"broken", b"z.png": corpus.png(1)}
     corpus.write(tmp_path / "train" / "a", {os.fsdecode(name): file for name, file in files.items()})
+    missing = tmp_path / "train" / "a" / os.fsdecode(b"y\xef.png")
+    missing.symlink_to("nowhere.png")
     dataset = open_dataset(str(tmp_path))
     log = SkipLog(limit=0.5)
     view = TrainView("center", 8)
     (images, _), *_ = pipeline.training_batches(
-        dataset, "train", view, batch_size=3, seed=0, skip_log=log
+        dataset, "train", view, batch_size=4, seed=0, skip_log=log
     ).take(1)
-    assert images.shape[0] == 3
-    (name,) = log.names
-    assert os.fsencode(name).endswith(b"/na\xefve.png")
+    assert images.shape[0] == 4
+    assert {os.fsencode(name).rsplit(b"/", 1)[1] for name in log.names} == {b"na\xefve.png", b"y\xef.png"}
+    missing.unlink()
+    dataset = open_dataset(str(tmp_path))
     log.write(tmp_path / "skipped.csv")
     again = SkipLog()
     again.read(tmp_path / "skipped.csv")
@@ -241,7 +245,7 @@ def test_the_limit_is_told_as_it_is(limit, told):
 def test_too_many_stop_the_run_with_one_line(odd, monkeypatch):
     view = PAD_CROP
     with pytest.raises(
-        UserError, match=r"130 of 280 images of split 'train' are unreadable.*than the accepted 5%"
+        UserError, match=r"136 of 286 images of split 'train' are unreadable.*than the accepted 5%"
     ):
         pipeline.training_batches(odd, "train", view, batch_size=8, seed=0)
     odd.memory.clear()
