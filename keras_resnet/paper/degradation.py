@@ -118,7 +118,7 @@ def _require_equal_conditions(runs: Sequence[RunFolder]) -> None:
     for run in runs[1:]:
         first = runs[0]
         there, here = first.settings, run.settings
-        for name in ("dataset", "image_size", "hold_out", "precision", "recipe"):
+        for name in ("dataset", "split", "val_split", "image_size", "hold_out", "precision", "recipe"):
             same = same_data if name == "dataset" else eq
             if not same(there[name], here[name]):
                 raise UserError(

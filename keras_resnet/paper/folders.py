@@ -32,11 +32,11 @@ class RunFolder:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The settings in run.json; what its recipe did not have yet is at its default."""
+        """The settings in run.json; what they or their recipe did not have yet is at its default."""
         settings = self.record["settings"]
         recipe = recorded(settings["recipe"])
         recipe.pop("summary", None)  # words: runs before and after a correction of them are comparable
-        return settings | {"recipe": recipe}
+        return {"split": "train", "val_split": None} | settings | {"recipe": recipe}
 
     @property
     def net(self) -> Net:
@@ -65,7 +65,8 @@ class RunFolder:
     @property
     def held_out(self) -> str:
         """What the history calls val_error: "test" where that is the only other split, else "validation"."""
-        return "test" if self.record.get("val_split") == "test" else "validation"
+        split, _, _ = str(self.record.get("val_split")).partition("[")  # of a slice such as test[:500]
+        return "test" if split == "test" else "validation"
 
     @property
     def images_per_second(self) -> float:

@@ -208,6 +208,7 @@ _SETTINGS: Sequence[tuple[str, Callable[[RunFolder], Any]]] = (
     ("input normalisation", lambda run: run.settings["recipe"]["normalization"]),
     ("image size", lambda run: run.settings["image_size"]),
     ("precision", lambda run: run.settings["precision"]),
+    ("trained on", lambda run: run.settings["split"]),
     ("held out for validation", lambda run: run.settings["hold_out"]),
     ("devices", lambda run: run.settings["devices"]),
     ("started from", lambda run: run.settings["initial_weights"] or "random weights"),

@@ -134,6 +134,21 @@ def test_other_conditions_are_no_comparison(tmp_path):
         degradation.compare(runs)
 
 
+def test_another_slice_is_another_condition(tmp_path):
+    """Runs from before slices could be chosen trained on the whole split."""
+    folders = [write_run(tmp_path / name, name) for name in ("plain20", "plain56")]
+    record = json.loads((folders[1] / "run.json").read_text())
+    for slice, alike in (("train", True), ("train[:50%]", False)):
+        record["settings"]["split"] = slice
+        (folders[1] / "run.json").write_text(json.dumps(record))
+        runs = [read_run(folder) for folder in folders]
+        if alike:
+            assert list(degradation.compare(runs)) == ["plain"]
+        else:
+            with pytest.raises(UserError, match="differ in split"):
+                degradation.compare(runs)
+
+
 def test_data_named_in_two_ways_are_no_other_condition(tmp_path):
     """With and without the slash that a shell completes; found out after the training of both."""
     names = {"plain20": str(tmp_path / "photos"), "plain56": f"{tmp_path / 'photos'}/"}
