@@ -68,3 +68,9 @@ def test_a_rate_that_was_asked_for_is_not_scaled_with_the_batch():
 def test_fine_tuning_freezes_the_stages_that_the_network_has(network, stage):
     tuned = make_settings(ARCHITECTURES[network], open_dataset("digits"), recipe="finetune")
     assert tuned.recipe.freeze == stage
+
+
+def test_fine_tuning_may_train_all_stages():
+    data = open_dataset("digits")
+    tuned = make_settings(ARCHITECTURES["resnet18"], data, recipe="finetune", overrides={"freeze": "none"})
+    assert tuned.recipe.freeze is None

@@ -94,7 +94,11 @@ SECTIONS = {  # of the help: the first option of each
     type=float,
     help="L2 penalty on the weights of convolutions and classifier, such as 1e-4.",
 )
-@click.option("--freeze", metavar="STAGE", help="Do not train the stages up to this one (conv1 … conv5).")
+@click.option(
+    "--freeze",
+    metavar="STAGE",
+    help="Do not train the stages up to this one (conv1 … conv5); none: train all.",
+)
 @click.option(
     "--keep-best/--no-keep-best",
     default=None,

@@ -95,6 +95,8 @@ def make_settings(
         raise UsageError("give --epochs or --steps, not both")
     if "epochs" in changes:
         changes["steps"] = None
+    if changes.get("freeze") == "none":  # None is an override that was not given
+        changes["freeze"] = None
     if "learning_rate" in changes:  # a rate that was asked for is not scaled with the batch
         changes["reference_batch"] = None
     pretrained = machine.get("initial_weights") is not None
