@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import shallow
 from PIL import Image
+from shallow import SHALLOW
 
-from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.training.checkpoints import latest_checkpoint
 from keras_resnet.training.settings import make_settings
@@ -20,7 +21,7 @@ ONE_STEP = {"epochs": None, "steps": 1, "batch_size": 8}
 def settings(**changes):
     overrides = {"epochs": 1, "batch_size": 100, **changes.pop("overrides", {})}
     return make_settings(
-        changes.pop("architecture", ARCHITECTURES["resnet20"]),
+        changes.pop("architecture", SHALLOW["resnet20"]),
         DIGITS,
         overrides=overrides,
         image_size=changes.pop("image_size", 16),
@@ -29,8 +30,8 @@ def settings(**changes):
 
 
 def command(workdir: Path, *more: str) -> list[str]:
-    arguments = ["train", "--depth", "20", "--image-size", "16", "--epochs", "4", "--workdir", str(workdir)]
-    return [sys.executable, "-c", "from keras_resnet.cli import main; main()", *arguments, *more]
+    arguments = ["train", "--depth", "20", "--image-size", "16", "--workdir", str(workdir)]
+    return [sys.executable, shallow.__file__, *arguments, *more]
 
 
 def grey_folder(root: Path) -> Path:

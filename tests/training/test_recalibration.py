@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from shallow import SHALLOW
 from small_runs import ONE_STEP, grey_folder
 
 import keras_resnet
-from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.data.sources import hold_out, open_dataset
 from keras_resnet.errors import UserError
 from keras_resnet.training import recalibration
@@ -34,7 +34,7 @@ def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path):
 def test_a_run_is_recalibrated_with_the_images_that_it_trained_on(tmp_path, monkeypatch):
     data = hold_out(open_dataset(str(grey_folder(tmp_path / "data"))), images=4)
     chosen = make_settings(
-        ARCHITECTURES["resnet20"],
+        SHALLOW["resnet20"],
         data,
         overrides=ONE_STEP,
         recipe="cifar-fast",

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import tensorflow as tf
+from shallow import SHALLOW
 from small_runs import DIGITS, ONE_STEP, settings
 
-from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.training import run
 from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint
@@ -28,7 +28,7 @@ def test_other_settings_are_refused_by_name(finished):
     other = settings(overrides={"learning_rate": 0.05})
     with pytest.raises(UserError, match=r"learning_rate: 0\.1 there, 0\.05 now"):
         train(other, DIGITS, finished, quiet=True)
-    network = settings(architecture=ARCHITECTURES["plain20"])
+    network = settings(architecture=SHALLOW["plain20"])
     with pytest.raises(UserError, match="network: resnet20 there, plain20 now"):
         train(network, DIGITS, finished, quiet=True)
 
@@ -127,7 +127,7 @@ def test_impossible_recipes_are_refused(overrides, message, tmp_path):
 
 def test_too_small_an_image_is_refused():
     with pytest.raises(UsageError, match="at least 32 pixels"):
-        settings(architecture=ARCHITECTURES["resnet50"], image_size=16)
+        settings(architecture=SHALLOW["resnet50"], image_size=16)
 
 
 def test_a_diverging_run_says_where_and_what_to_do(tmp_path):

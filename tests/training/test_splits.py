@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from shallow import SHALLOW
 from small_runs import DIGITS, ONE_STEP, grey_folder, settings
 
-from keras_resnet.architectures import ARCHITECTURES
 from keras_resnet.data import packing, records
 from keras_resnet.data.digits import digits_arrays
 from keras_resnet.data.sources import hold_out, open_dataset
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 def inputs(dataset, **slices) -> Inputs:
     overrides = {"batch_size": 4, "view": "center", "flip": False}
     chosen = make_settings(
-        ARCHITECTURES["resnet20"], dataset, overrides=overrides, recipe="cifar-fast", image_size=16, **slices
+        SHALLOW["resnet20"], dataset, overrides=overrides, recipe="cifar-fast", image_size=16, **slices
     )
     check_splits(chosen, dataset)
     return Inputs.prepare(chosen, dataset, make_strategy("cpu:1"))
@@ -116,7 +116,7 @@ def test_splits_that_make_no_sense(slices, message):
     if "hold_out" in slices:
         without_val = {name: count for name, count in DIGITS.splits.items() if name != "val"}
         data = hold_out(replace(DIGITS, splits=without_val), images=slices["hold_out"])
-    chosen = make_settings(ARCHITECTURES["resnet20"], data, image_size=16, **slices)
+    chosen = make_settings(SHALLOW["resnet20"], data, image_size=16, **slices)
     with pytest.raises(UsageError, match=message):
         check_splits(chosen, data)
 
