@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, first_line
 from keras_resnet.pages.blocks import is_number
 
 COUNT = click.IntRange(min=1)
@@ -58,9 +58,8 @@ class Command(click.Command):
                 raise
             if isinstance(error, UserError):
                 _leave(f"Error: {error}", error.exit_code)
-            first = (str(error).strip().splitlines() or [""])[0]
-            name = type(error).__name__
-            _leave(f"Error: unexpected {name}: {first} (run again with --debug for the traceback)", 1)
+            told = f"{type(error).__name__}: {first_line(error)}"
+            _leave(f"Error: unexpected {told} (run again with --debug for the traceback)", 1)
 
 
 class Group(click.Group):

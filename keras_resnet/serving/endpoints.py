@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.backbone import features
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UsageError, UserError, first_line
 from keras_resnet.evaluation.classifier import Classifier
 from keras_resnet.export.signatures import Signatures
 from keras_resnet.layers import require_tensorflow
@@ -57,7 +57,7 @@ class Endpoint:
 def reason(error: BaseException) -> str:
     """What an error says, in one line: of TensorFlow's without the places in its graph."""
     if not isinstance(error, tf.errors.OpError):
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     text = re.sub(r"\{\{.*?\}\}", "", error.message).split("\n\t [[")[0].split(" [Op:")[0]
     last = (text.strip().splitlines() or [type(error).__name__])[-1]
     return re.sub(r"assertion failed: \[(.*?)\]", r"\1", last).strip()

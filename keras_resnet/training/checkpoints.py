@@ -58,12 +58,22 @@ def save_checkpoint(workdir: Path, checkpoint: Checkpoint, *, keep: int = 2, bes
 
 
 def latest_checkpoint(workdir: Path) -> Checkpoint | None:
-    """The newest readable checkpoint of a run, or None."""
-    for path in reversed(_files(workdir)):
+    """The newest readable checkpoint of a run, or None where it has none yet.
+
+    Raises:
+        UserError: there are checkpoints and none of them can be read.
+    """
+    files = _files(workdir)
+    for path in reversed(files):
         try:
             return read_checkpoint(path)
         except (SafetensorError, KeyError, ValueError, TypeError):
             continue  # cannot come from a kill (files appear whole), but may from a broken disk
+    if files:
+        raise UserError(
+            f"none of the {len(files)} checkpoints in {files[0].parent} can be read: restore one, or start "
+            "over with --fresh"
+        )
     return None
 
 

@@ -44,6 +44,13 @@ def test_a_damaged_file_is_passed_over(tmp_path):
     assert found is not None and found.step == 1
 
 
+def test_where_all_are_damaged_nothing_starts_over_by_itself(tmp_path):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, checkpoint(step)).write_bytes(b"")
+    with pytest.raises(UserError, match=r"none of the 2 checkpoints in .* can be read"):
+        latest_checkpoint(tmp_path)
+
+
 def test_the_checkpoint_just_written_outlives_damaged_newer_ones(tmp_path):
     for step in (8, 9):
         save_checkpoint(tmp_path, checkpoint(step)).write_bytes(b"")
