@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from keras_resnet import __version__
+import keras_resnet
 from keras_resnet.cli.common import Group
 from keras_resnet.cli.data import data
 from keras_resnet.cli.evaluate import compare, ensemble, evaluate, explain
@@ -20,7 +20,7 @@ from keras_resnet.cli.weights import export_weights, import_weights
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="keras-resnet")
+@click.version_option(keras_resnet.__version__, prog_name="keras-resnet")
 def main() -> None:
     """Deep residual networks (He, Zhang, Ren, Sun 2015): train, evaluate, export, predict.
 
