@@ -128,7 +128,7 @@ def test_report_of_nothing_is_exit_code_1(tmp_path):
 
 def test_the_help_says_what_kind_of_file_is_drawn():
     """`--output figure6.svg` would be a PNG file of that name."""
-    assert "A PNG file to draw to (table1, figure3: SVG)" in " ".join(call("paper", "--help").stdout.split())
+    assert "PNG file to draw (SVG for table1 and figure3)" in " ".join(call("paper", "--help").stdout.split())
 
 
 @pytest.mark.parametrize(
