@@ -53,8 +53,8 @@ def check_splits(settings: RunSettings, dataset: Dataset) -> None:
     shared = min(stop, val_stop) - max(start, val_start)
     if names[0] == names[1] and shared > 0:
         raise UsageError(
-            f"{shared:,} images of {dataset.name} would be both trained on ({split}) and validated on "
-            f"({val_split}): name other images with --val-split, or take some out of train with --hold-out"
+            f"the run would train on {split} and validate on {val_split}, which share {shared:,} of the "
+            f"images of {dataset.name}: name others with --val-split, or --hold-out some of train"
         )
 
 
