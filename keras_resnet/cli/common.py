@@ -127,6 +127,19 @@ data_dir_option = click.option(
     metavar="DIR",
     help="Where TFDS keeps prepared data sets; ~/tensorflow_datasets by default.",
 )
+recipe_option = click.option(
+    "--recipe", metavar="NAME", help="One of `keras-resnet recipes`; by default what fits data and network."
+)
+learning_rate_option = click.option(
+    "--learning-rate", type=float, help="Highest learning rate; not scaled with the batch."
+)
+hold_out_option = click.option(
+    "--hold-out",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    help="Take N images out of training and validate on them (5,000 in Sec. 4.2).",
+)
 precision_option = click.option(
     "--precision",
     type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),

@@ -14,8 +14,11 @@ from keras_resnet.cli.common import (
     devices_option,
     echo_json,
     echo_table,
+    hold_out_option,
     json_option,
+    learning_rate_option,
     precision_option,
+    recipe_option,
     skip_limit_option,
     start_tensorflow,
 )
@@ -38,21 +41,13 @@ if TYPE_CHECKING:
     metavar="N",
     help="Train each network N times, from seeds 0 … N-1; by default as often as the paper did.",
 )
-@click.option(
-    "--recipe", metavar="NAME", help="One of `keras-resnet recipes`; by default what fits data and network."
-)
+@recipe_option
 @click.option("--epochs", type=float, help="Length of each training in epochs.")
 @click.option("--steps", type=COUNT, help="Length of each training in steps.")
 @click.option("--batch-size", type=COUNT, metavar="N", help="Images per step, over all devices.")
-@click.option("--learning-rate", type=float, help="Highest learning rate; not scaled with the batch.")
+@learning_rate_option
 @click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the networks' input.")
-@click.option(
-    "--hold-out",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=0,
-    help="Take N images out of training and validate on them (5,000 in Sec. 4.2).",
-)
+@hold_out_option
 @precision_option
 @devices_option
 @skip_limit_option

@@ -13,8 +13,11 @@ from keras_resnet.cli.common import (
     dataset_option,
     devices_option,
     echo_json,
+    hold_out_option,
     json_option,
+    learning_rate_option,
     precision_option,
+    recipe_option,
     skip_limit_option,
     start_tensorflow,
 )
@@ -72,23 +75,15 @@ SECTIONS = {  # of the help: the first option of each
 @click.option(
     "--val-split", metavar="SLICE", help="Validate on this one; by default val or validation, else test."
 )
-@click.option(
-    "--hold-out",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=0,
-    help="Take N images out of training and validate on them (5,000 in Sec. 4.2).",
-)
+@hold_out_option
 @skip_limit_option
-@click.option(
-    "--recipe", metavar="NAME", help="One of `keras-resnet recipes`; by default what fits data and network."
-)
+@recipe_option
 @click.option("--epochs", type=float, help="Length in epochs: passes over the training images.")
 @click.option("--steps", type=COUNT, help="Length in steps of one batch, instead of --epochs.")
 @click.option(
     "--batch-size", type=COUNT, metavar="N", help="Images per step, over all devices of all machines."
 )
-@click.option("--learning-rate", type=float, help="Highest learning rate; not scaled with the batch.")
+@learning_rate_option
 @click.option(
     "--weight-decay",
     type=float,
