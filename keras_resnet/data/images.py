@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.faults import UNREADABLE, reason
 from keras_resnet.data.folders import SUFFIXES, images_below
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
@@ -49,10 +50,10 @@ def view_of(name: str | os.PathLike[str], contents: bytes, info: ModelInfo) -> n
     """The test view of an image file's bytes, [S, S, 3] uint8; `name` is for the message.
 
     Raises:
-        UserError: the bytes are no readable image.
+        UserError: the bytes are no readable image; the message ends with what the decoder says.
     """
     view = EvalView("single", info.image_size, info.resize)
     try:
         return image_to_view(tf.constant(contents), view).numpy()
-    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-        raise UserError(f"{name} is no readable JPEG, PNG, BMP or GIF image") from error
+    except UNREADABLE as error:
+        raise UserError(f"{name} is no readable JPEG, PNG, BMP or GIF image: {reason(error)}") from error

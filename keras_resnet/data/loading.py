@@ -10,13 +10,13 @@ of the rate.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.faults import reason
 from keras_resnet.data.graph import without_autograph
 from keras_resnet.errors import UserError
 
@@ -199,17 +199,5 @@ def _try(
         kind = tf.string if isinstance(key, bytes) else tf.int64
         try:
             return function(tf.constant(key, kind), *map(tf.constant, draws)).numpy(), None
-        except tf.errors.OpError as error:
-            return np.empty(0), _reason(error.message)
-        except UnicodeDecodeError as error:  # of TensorFlow's message: it has bytes of the file or its name
-            return np.empty(0), _reason(error.object.decode(errors="replace"))
-
-
-def _reason(message: str) -> str:
-    """What is wrong with the image, out of a message about where in which graph and program."""
-    # The stack of a graph's function comes first, nodes and ops come last.
-    message = message.split("\n\t [[")[0].split(" [Op:")[0]
-    message = re.split(r"\n\n|<stack traces unavailable>", message)[-1].strip()
-    message = re.sub(r"^slice index .*", "the file ends too early", message)
-    message = re.sub(r"\{\{.*?\}\}|.*Summarized data: b|^assertion failed: ", "", message)
-    return " ".join(re.sub(r"[\[\]'\"]", "", message).split())[:200] or "unreadable"
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            return np.empty(0), reason(error)

@@ -71,13 +71,14 @@ def keras_classifier(saved: LoadedModel, name: str, path: Path | None = None) ->
 
 def probabilities_of(outputs: Callable[..., Any], model: keras.Model) -> Callable[[Any], Any]:
     """Images → probabilities by `outputs`: `model` or another form of it; logits get their softmax."""
-    needs_softmax = model.layers[-1].activation is keras.activations.linear
+    classifier = model.layers[-1]
+    return lambda images: as_probabilities(outputs(tf.cast(images, tf.float32), training=False), classifier)
 
-    def predict(images: Any) -> Any:
-        found = tf.cast(outputs(tf.cast(images, tf.float32), training=False), tf.float32)
-        return tf.nn.softmax(found) if needs_softmax else found
 
-    return predict
+def as_probabilities(outputs: Any, classifier: keras.layers.Dense) -> Any:
+    """What a classifier gives, [N, classes], as probabilities in float32: logits get their softmax."""
+    outputs = tf.cast(outputs, tf.float32)
+    return tf.nn.softmax(outputs) if classifier.activation is keras.activations.linear else outputs
 
 
 def _exported_classifier(folder: Path, name: str) -> Classifier:

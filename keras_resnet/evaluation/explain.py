@@ -19,7 +19,7 @@ import tensorflow as tf
 from keras_resnet.backbone import features
 from keras_resnet.data.images import read_file, view_of
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.evaluation.classifier import open_classifier
+from keras_resnet.evaluation.classifier import as_probabilities, open_classifier
 from keras_resnet.saving import LoadedModel
 
 SMALLEST_PICTURE = 256  # pixels; much smaller views (CIFAR) are enlarged to it, or nobody would see anything
@@ -65,15 +65,16 @@ def explain(
         )
     info = classifier.info
     view = view_of(image_path, read_file(image_path), info)
-    probabilities = np.asarray(classifier.predict(view[None]))[0]
     if label is not None and label not in info.label_names:
         raise UsageError(
             f"{model_path} knows no class {label!r}; it knows {', '.join(info.label_names[:20])}"
         )
-    chosen = int(probabilities.argmax()) if label is None else info.label_names.index(label)
-    heatmap = grad_cam(LoadedModel(classifier.model, info), view, chosen)
+    labels = None if label is None else [info.label_names.index(label)]
+    heatmaps, probabilities = heatmaps_of(classifier.model)(view[None], labels)
+    chosen = int(tf.argmax(probabilities[0])) if labels is None else labels[0]
+    heatmap = heatmaps[0].numpy()
     _write(np.concatenate([enlarged(view), overlay(view, heatmap)], axis=1), Path(output_png))
-    return Explanation(info.label_names[chosen], float(probabilities[chosen]), Path(output_png))
+    return Explanation(info.label_names[chosen], float(probabilities[0, chosen]), Path(output_png))
 
 
 def grad_cam(saved: LoadedModel, image: np.ndarray, label: int | None = None) -> np.ndarray:
@@ -88,40 +89,45 @@ def grad_cam(saved: LoadedModel, image: np.ndarray, label: int | None = None) ->
         [h, w] float32 in 0…1, of the size of the last feature map (7 × 7 for 224 × 224 pixels): its
         channels weighted by the mean gradient of the class's logit, negative sums cut off.
     """
-    return heatmaps_of(saved.model)(image, label)
+    heatmaps, _ = heatmaps_of(saved.model)(image[None], None if label is None else [label])
+    return heatmaps[0].numpy()
 
 
-def heatmaps_of(model: keras.Model) -> Callable[..., np.ndarray]:
-    """`grad_cam` of one network for many images: (image, label=None) → heat map."""
-    maps, logits_of = _last_map_and_logits(model)
+def heatmaps_of(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """`grad_cam` of one network for many images, in one pass.
 
-    def heatmap(image: np.ndarray, label: int | None = None) -> np.ndarray:
-        with tf.GradientTape() as tape:
-            images = tf.constant(image[None], tf.float32)
-            tape.watch(images)  # so that the map is recorded even where no weight is trainable
-            feature_map, before_classifier = maps(images, training=False)
-            logits = logits_of(before_classifier)[0]
-            score = logits[tf.argmax(logits) if label is None else label]
-        gradient = tf.cast(tape.gradient(score, feature_map), tf.float32)[0]
-        weights = tf.reduce_mean(gradient, axis=(0, 1))
-        heat = tf.nn.relu(tf.reduce_sum(tf.cast(feature_map, tf.float32)[0] * weights, axis=-1)).numpy()
-        return heat / heat.max() if heat.max() > 0 else heat
+    Returns:
+        A function (images [N, H, W, 3] of any number type, labels [N] or None) → (heat maps [N, h, w],
+        probabilities [N, classes]), both float32. It may be called inside a `tf.function`.
 
-    return heatmap
-
-
-def _last_map_and_logits(model: keras.Model) -> tuple[keras.Model, Any]:
-    """A model with two outputs, the last feature map and the classifier's input; and the classifier."""
+    Raises:
+        UserError: the network is none of ours, or has no classifier.
+    """
     outputs = features(model).output
-    last = outputs[max(outputs)]  # C5, or C4 of a CIFAR network
     classifier = model.layers[-1]
     if not isinstance(classifier, keras.layers.Dense):
         raise UserError(f"{model.name} has no classifier to explain: it ends in {classifier.name}")
+    last = outputs[max(outputs)]  # C5, or C4 of a CIFAR network
+    maps = keras.Model(model.input, [last, classifier.input])
 
-    def logits_of(inputs: Any) -> Any:
-        return tf.cast(inputs, tf.float32) @ tf.convert_to_tensor(classifier.kernel) + classifier.bias
+    def heatmaps(images: Any, labels: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        images = tf.cast(images, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(images)  # so that the maps are recorded even where no weight is trainable
+            feature_maps, inputs = maps(images, training=False)
+            kernel = tf.convert_to_tensor(classifier.kernel)
+            logits = tf.cast(inputs, tf.float32) @ kernel + classifier.bias
+            chosen = tf.argmax(logits, axis=1) if labels is None else labels
+            # No image's score depends on another image, so the sum's gradient is that of each.
+            scores = tf.gather(logits, chosen, axis=1, batch_dims=1)
+        gradients = tf.cast(tape.gradient(scores, feature_maps), tf.float32)
+        weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
+        heat = tf.nn.relu(tf.reduce_sum(tf.cast(feature_maps, tf.float32) * weights, axis=-1))
+        hottest = tf.reduce_max(heat, axis=(1, 2), keepdims=True)
+        probabilities = as_probabilities(classifier.activation(logits), classifier)
+        return tf.math.divide_no_nan(heat, hottest), probabilities
 
-    return keras.Model(model.input, [last, classifier.input]), logits_of
+    return heatmaps
 
 
 def overlay(view: np.ndarray, heatmap: np.ndarray, opacity: float = 0.55) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.backbone import features
-from keras_resnet.errors import UsageError, UserError, first_line
+from keras_resnet.data.faults import UNREADABLE, reason
+from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import Classifier
 from keras_resnet.export.signatures import Signatures
 from keras_resnet.layers import require_tensorflow
@@ -29,7 +29,7 @@ class Endpoint:
     """A function of named arrays.
 
     `inputs` and `outputs` are the arrays' dtypes and shapes by name (None for a free side, the batch first;
-    a dtype of objects for bytes). `run` raises `tf.errors.InvalidArgumentError` where values make no sense,
+    a dtype of objects for bytes). `run` raises one of `data.faults.UNREADABLE` where values make no sense,
     such as bytes that are no image.
     """
 
@@ -45,22 +45,13 @@ class Endpoint:
         """
         try:
             return self.run(arrays)
-        except tf.errors.InvalidArgumentError:
+        except UNREADABLE:
             for row in range(len(next(iter(arrays.values())))):
                 try:
                     self.run({name: values[row : row + 1] for name, values in arrays.items()})
-                except tf.errors.InvalidArgumentError as error:
+                except UNREADABLE as error:
                     raise UserError(f"example {row}: {reason(error)}") from error
             raise
-
-
-def reason(error: BaseException) -> str:
-    """What an error says, in one line: of TensorFlow's without the places in its graph."""
-    if not isinstance(error, tf.errors.OpError):
-        return first_line(error)
-    text = re.sub(r"\{\{.*?\}\}", "", error.message).split("\n\t [[")[0].split(" [Op:")[0]
-    last = (text.strip().splitlines() or [type(error).__name__])[-1]
-    return re.sub(r"assertion failed: \[(.*?)\]", r"\1", last).strip()
 
 
 @dataclass(frozen=True)
@@ -116,39 +107,35 @@ def _described(specs: Mapping[str, tf.TensorSpec]) -> Specs:
 
 def _endpoints_of(classifier: Classifier) -> dict[str, Endpoint]:
     """The endpoints of an export for a network that is none: those that its form allows."""
-    stages, heatmaps = None, None
+    look_inside = None
     if classifier.model is not None:
         require_tensorflow("serving")  # other backends' models do not run inside its functions
-        stages, heatmaps = _inside(classifier.model)
+        look_inside = _inside(classifier.model)
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
         found = {"probabilities": classifier.predict(images)}
-        if stages is not None:
-            found |= stages(images, training=False)
+        if look_inside is not None:
+            found |= look_inside(images)
         return {name: tf.cast(value, tf.float32) for name, value in found.items()}
 
     module = Signatures(run, classifier.info, classifier.image_shape)
     functions = {name: function.get_concrete_function() for name, function in module.signatures().items()}
-    endpoints = {name: _endpoint(function, module) for name, function in functions.items()}
-    if heatmaps is not None:
-        endpoints["explain"] = _explain(endpoints["serving_default"], heatmaps)
-    return endpoints
+    return {name: _endpoint(function, module) for name, function in functions.items()}
 
 
-def _inside(model: keras.Model) -> tuple[keras.Model | None, Callable[..., np.ndarray] | None]:
-    """Images → the stages' maps and the features that the classifier sees; one image → its heat map."""
+def _inside(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]] | None:
+    """Images → the stages' maps, the features that the classifier sees, heat maps and their probabilities."""
     from keras_resnet.evaluation.explain import heatmaps_of
 
     try:
         outputs = {**features(model).output, "features": model.layers[-1].input}
-        return keras.Model(model.input, outputs), heatmaps_of(model)
+        heatmaps = heatmaps_of(model)
     except UserError:  # somebody else's network, whose layers have other names
-        return None, None
+        return None
+    stages = keras.Model(model.input, outputs)
 
+    def look_inside(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        heatmap, explained = heatmaps(images)
+        return {**stages(images, training=False), "heatmap": heatmap, "explained": explained}
 
-def _explain(classify: Endpoint, heatmaps: Callable[..., np.ndarray]) -> Endpoint:
-    def run(arrays: Arrays) -> Arrays:
-        return {"heatmap": np.stack([heatmaps(image) for image in arrays["images"]]), **classify.run(arrays)}
-
-    outputs = {"heatmap": (np.dtype(np.float32), (None, None, None)), **classify.outputs}
-    return Endpoint(classify.inputs, run, outputs)
+    return look_inside

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnet.data.images import view_of
 from keras_resnet.export.signatures import TOP
 from keras_resnet.serving.endpoints import Served
-from keras_resnet.serving.predicting import best, view_or_error
+from keras_resnet.serving.predicting import best
 
 
 def look_at(contents: bytes, served: Served) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def look_at(contents: bytes, served: Served) -> dict[str, Any]:
     """
     from keras_resnet.evaluation.explain import enlarged, overlay
 
-    view = view_or_error("this file", contents, served.info)
+    view = view_of("this file", contents, served.info)
     endpoint = served.endpoints.get("explain") or served.endpoints["serving_default"]
     answer = endpoint.run({"images": view[np.newaxis].astype(np.float32)})
     overlaid = _data_url(overlay(view, answer["heatmap"][0])) if "heatmap" in answer else None

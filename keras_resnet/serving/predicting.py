@@ -12,7 +12,6 @@ import numpy as np
 from keras_resnet.data.images import image_files, read_file, view_of
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.saving import ModelInfo
-from keras_resnet.serving.endpoints import reason
 from keras_resnet.serving.forms import open_form
 
 STDIN = "-"
@@ -70,21 +69,9 @@ def predictions(
                 yield {"image": path, "top": best(next(rows), classifier.info.label_names, top)}
 
 
-def view_or_error(name: str, contents: bytes, info: ModelInfo) -> np.ndarray:
-    """The view [S, S, 3] uint8 of an image file's bytes.
-
-    Raises:
-        UserError: they are no readable image; the message ends with what the decoder says.
-    """
-    try:
-        return view_of(name, contents, info)
-    except UserError as error:
-        raise UserError(f"{error}: {reason(error.__cause__ or error)}") from error
-
-
 def _view_or_reason(path: str, info: ModelInfo) -> np.ndarray | str:
     try:
-        return view_or_error(path, _contents(path), info)
+        return view_of(path, _contents(path), info)
     except UserError as error:
         return str(error)
 

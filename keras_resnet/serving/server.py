@@ -19,11 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import tensorflow as tf
-
+from keras_resnet.data.faults import UNREADABLE, reason
+from keras_resnet.data.loading import CORES
 from keras_resnet.errors import UserError
 from keras_resnet.serving import rest
-from keras_resnet.serving.endpoints import Served, load_served, reason
+from keras_resnet.serving.endpoints import Served, load_served
 from keras_resnet.serving.page import PAGE, POLICY, look_at
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Limits:
     held: int = 256 * 2**20
     waiting: int = 64
     connections: int = 512
-    threads: int = min(8, os.cpu_count() or 1)
+    threads: int = min(8, CORES)
 
 
 def serve(
@@ -165,7 +165,7 @@ class Worker:
             raise Refused(504, f"no answer within {self.limits.seconds:g} seconds") from error
         except rest.BadRequest as error:
             raise Refused(400, str(error)) from error
-        except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, UserError) as error:
+        except (*UNREADABLE, UserError) as error:
             raise Refused(400, reason(error)) from error
 
     def _finished(self, size: int, future: asyncio.Future[bytes]) -> None:

@@ -27,9 +27,18 @@ def test_a_view_is_the_central_square():
     assert (view.shape, view.dtype) == ((32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize("contents", [b"", b"hello", bomb(), picture()[:50]])
-def test_what_is_no_image_is_named(contents):
-    with pytest.raises(UserError, match=r"^bad\.png is no readable JPEG, PNG, BMP or GIF image$"):
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (b"", "not a JPEG, PNG, BMP or GIF image"),
+        (b"hello", "not a JPEG, PNG, BMP or GIF image"),
+        (bomb(), "not between 1 and 67,108,864 pixels: height and width 60000 60000"),
+        (picture()[:50], ".*(JPEG|jpeg|dimensions)"),
+    ],
+    ids=["empty", "text", "bomb", "cut"],
+)
+def test_what_is_no_image_is_named_with_the_reason(contents, reason):
+    with pytest.raises(UserError, match=rf"^bad\.png is no readable JPEG, PNG, BMP or GIF image: {reason}"):
         view_of("bad.png", contents, INFO)
 
 

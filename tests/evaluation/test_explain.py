@@ -6,7 +6,7 @@ from PIL import Image
 
 from keras_resnet.backbone import features
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.evaluation.explain import explain, grad_cam, overlay
+from keras_resnet.evaluation.explain import explain, grad_cam, heatmaps_of, overlay
 from keras_resnet.saving import save_model
 
 
@@ -35,6 +35,16 @@ def test_frozen_networks_can_be_explained(network, image):
     np.testing.assert_allclose(grad_cam(saved, image[:32, :32]), heat, atol=1e-6)
     assert heat.shape == (8, 8)
     assert heat.max() == 1.0
+
+
+def test_many_images_at_once_are_explained_as_one_by_one(resnet18, image):
+    images = np.stack([image, image[::-1], image[:, ::-1]])
+    heat, probabilities = heatmaps_of(resnet18.model)(images, [0, 2, 1])
+    expected = [grad_cam(resnet18, view, label) for view, label in zip(images, [0, 2, 1], strict=True)]
+    np.testing.assert_allclose(heat, np.stack(expected), atol=1e-5)
+    np.testing.assert_allclose(
+        probabilities, resnet18.model(images.astype(np.float32), training=False), atol=1e-6
+    )
 
 
 def test_overlay_is_hot_where_the_map_is():

@@ -74,19 +74,23 @@ def test_every_form_has_the_same_endpoints_and_answers(home, exported):
                 np.testing.assert_allclose(ours[key], theirs[key], rtol=0, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "plain20"])
-def test_networks_of_every_kind_have_features_and_a_heat_map(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "activation"), [("vgg16", "softmax"), ("plain20", "sigmoid"), ("resnet20", None)]
+)
+def test_networks_of_every_kind_have_features_and_a_heat_map(name, activation, tmp_path):
     architecture = tiny(name, blocks=1)
-    small = random_model(architecture, input_shape=(32, 32, 3))
+    small = random_model(architecture, input_shape=(32, 32, 3), classifier_activation=activation)
     info = ModelInfo(architecture, ("a", "b", "c"), 32, 32)
     served = load_served(save_model(small, info, tmp_path / "m.keras"))
     images = {"images": np.stack([pixels(seed, 32, 32) for seed in range(2)]).astype(np.float32)}
     found = served.endpoints["features"].run(images)
     head = small.get_layer("predictions")
-    np.testing.assert_allclose(head(found["features"]), small(images["images"]), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(head(found["features"]), small(images["images"]), rtol=0, atol=1e-5)
     assert found["C4"].shape == ((2, 4, 4, 128) if name == "vgg16" else (2, 8, 8, 64))
-    heat = served.endpoints["explain"].run(images)["heatmap"]
-    assert heat.shape[0] == 2 and heat.max() == 1
+    explained = served.endpoints["explain"].run(images)
+    assert explained["heatmap"].shape[0] == 2 and explained["heatmap"].max() == 1
+    classified = served.endpoints["serving_default"].run(images)["probabilities"]
+    np.testing.assert_allclose(explained["probabilities"], classified, rtol=0, atol=1e-6)
     assert look_at(picture("PNG", 1), served)["overlay"] is not None
 
 
