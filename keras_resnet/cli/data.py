@@ -141,9 +141,9 @@ def _write_sheet(opened: Dataset, path: str, recipe: str | None, image_size: int
     help="Number of shards of the largest split.",
 )
 @click.option(
-    "--workers", type=COUNT, metavar="N", help="Write N shards at the same time; one a core by default."
+    "--threads", type=COUNT, metavar="N", help="Write N shards at the same time; one a core by default."
 )
-def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, workers: int | None) -> None:
+def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, threads: int | None) -> None:
     """Write a data set as TFRecord shards.
 
     They have the common ImageNet layout, and lie in the folder OUTPUT: name that with --dataset then.
@@ -157,7 +157,7 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, w
     from keras_resnet.data.packing import pack
     from keras_resnet.data.sources import open_dataset
 
-    pack(open_dataset(dataset, data_dir=data_dir), output, shards=shards, workers=workers)
+    pack(open_dataset(dataset, data_dir=data_dir), output, shards=shards, threads=threads)
     echo(output)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.examples import Examples, split_examples, split_stream
+from keras_resnet.data.loading import CORES
 from keras_resnet.data.sources import Dataset
 from keras_resnet.data.tfrecords import DESCRIPTION
 from keras_resnet.errors import UsageError, UserError, first_line
@@ -20,7 +21,7 @@ FIRST_LABEL = 1  # as in the layout's first writers: 0 was "background"
 _SEED = 0  # of the order in which images are dealt to shards
 
 
-def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, workers: int | None = None) -> Path:
+def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, threads: int | None = None) -> Path:
     """Write every split of `dataset` to `output` as `SPLIT-00000-of-00064` ….
 
     Image files go in as they are; images that have no file (digits) as PNG. The images of a split are
@@ -31,7 +32,7 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, workers: int
         dataset: what to pack.
         output: a folder; created if needed, otherwise empty.
         shards: of the largest split.
-        workers: shards written at the same time; one a core by default.
+        threads: shards written at the same time; one a core by default.
 
     Raises:
         UsageError: fewer than one shard, or `output` is not empty.
@@ -55,7 +56,7 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, workers: int
             # No more shards than images: a small set would get empty ones.
             parts = np.array_split(order, min(images, max(1, round(shards * images / largest))))
             jobs = [(output / f"{split}-{n:05d}-of-{len(parts):05d}", part) for n, part in enumerate(parts)]
-            with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            with ThreadPoolExecutor(threads or CORES) as pool:
                 list(pool.map(partial(_write_shard, dataset.label_names, examples), *zip(*jobs, strict=True)))
             counts[split] = [len(part) for part in parts]
         description = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import platform
 import shlex
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_resnet.data.loading import CORES
 from keras_resnet.errors import UserError
 from keras_resnet.saving import RUN_MODEL
 from keras_resnet.training.checkpoints import FOLDER, write_atomically
@@ -155,7 +155,7 @@ def hardware(strategy: tf.distribute.Strategy) -> dict[str, Any]:
         "devices": describe_devices(strategy),
         "gpus": names,
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": CORES,
     }
 
 
