@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from keras_resnet.cli.common import (
     COUNT,
@@ -22,6 +23,7 @@ from keras_resnet.cli.common import (
     skip_limit_option,
     start_tensorflow,
 )
+from keras_resnet.errors import UsageError
 
 if TYPE_CHECKING:
     from keras_resnet.paper.answers import Answer
@@ -110,7 +112,6 @@ def paper(
         keras-resnet paper figure7 --dataset cifar10 --model runs/resnet56-cifar10
         keras-resnet paper figure3 --output figure3.svg
     """
-    from keras_resnet.errors import UsageError
     from keras_resnet.paper import answers
     from keras_resnet.paper.experiments import get_experiment
     from keras_resnet.paper.plan import Conditions, make_plan, quick_conditions
@@ -135,6 +136,7 @@ def paper(
         _tell(found, as_json)
         return
     if dataset is None and not quick and experiment.imagenet:
+        _refuse_options_of_training(experiment.name)
         _tell(answers.as_printed(experiment), as_json)
         return
     changes = {key: value for key, value in overrides.items() if value is not None}
@@ -162,6 +164,18 @@ def paper(
         plan, budget=seconds, show=show, output=output, say=lambda line: click.echo(line, err=True)
     )
     _tell(found, as_json)
+
+
+def _refuse_options_of_training(name: str) -> None:
+    """Numbers as printed know nothing of how to train; a length or a seed would be ignored without a word."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
+        if given and parameter.name not in ("name", "workdir", "show", "as_json"):
+            raise UsageError(
+                f"{parameter.opts[-1]} is for training: name the data too, --dataset imagenet2012; "
+                f"without it {name} is shown as the paper prints it"
+            )
 
 
 def _tell(answer: Answer, as_json: bool) -> None:

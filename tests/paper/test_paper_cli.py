@@ -73,6 +73,15 @@ def test_tables_of_imagenet_are_shown_as_printed(tmp_path):
     assert all(row["top1_errors"] == [] for row in rows)
 
 
+@pytest.mark.parametrize(
+    "options", [("--steps", 1800000), ("--seeds", 3), ("--networks", "resnet34"), ("--output", "f.png")]
+)
+def test_options_of_training_are_not_ignored_where_nothing_is_trained(options, tmp_path):
+    result = CliRunner().invoke(main, ["paper", "figure4", *map(str, options), "--workdir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert f"{options[0]} is for training: name the data too, --dataset imagenet2012" in result.stderr
+
+
 def test_the_printed_table_stands_beside_its_question_on_small_pictures(tmp_path):
     shown = call("paper", "table3", "--dataset", "digits", "--show", "--workdir", tmp_path).stdout
     assert "ResNet-20 C" in shown
