@@ -77,8 +77,8 @@ class Architecture:
         block: "basic" (two 3×3 convolutions), "bottleneck" (1×1, 3×3, 1×1) or "vgg".
         stages: from the input to the classifier.
         shortcut: option "A", "B" or "C" (Sec. 3.3, 4.1); None for plain networks and VGG, which have none.
-        downsample: the convolution of a bottleneck that has the stride: "1x1" as in the paper, "3x3" as in
-            torchvision and timm.
+        downsample: the convolution of a bottleneck that has the stride: "1x1" as in the authors'
+            released models, "3x3" as in torchvision and timm.
         paper_multiply_adds: what the paper prints for one image of 224×224; None where it prints nothing.
     """
 
@@ -275,15 +275,13 @@ def get_architecture(
 
 
 def network_name(depth: int, *, plain: bool = False) -> str:
-    """`resnet50` for depth 50, `plain34` for a plain network of depth 34.
+    """`resnet50` for depth 50, `vgg16` for depth 16, `plain34` for a plain network of depth 34.
 
     Raises:
         UsageError: there is no such network; the message names the depths there are.
     """
-    kind = "plain" if plain else "resnet"
-    depths = [net.depth for net in _NETWORKS if net.name.startswith(kind)]
-    if depth not in depths:
-        known = ", ".join(map(str, sorted(depths)))
-        label = "plain network" if plain else "ResNet"
-        raise UsageError(f"no {label} of depth {depth}; choose one of {known}")
-    return f"{kind}{depth}"
+    names = {net.depth: net.name for net in _NETWORKS if net.name.startswith("plain") == plain}
+    if depth not in names:
+        known = ", ".join(map(str, sorted(names)))
+        raise UsageError(f"no {'plain ' if plain else ''}network of depth {depth}; choose one of {known}")
+    return names[depth]

@@ -37,7 +37,7 @@ SECTIONS = {  # of the help: the first option of each
     "--depth",
     type=int,
     required=True,
-    help="Layers: 18, 34, 50, 101, 152 (for ImageNet) or 20, 32, 44, 56, 110, 1202 (for CIFAR).",
+    help="Layers: 18, 34, 50, 101, 152 (for ImageNet), 20, 32, 44, 56, 110, 1202 (for CIFAR), 16, 19 (VGG).",
 )
 @click.option("--plain", is_flag=True, help="The same network without shortcuts.")
 @click.option(
@@ -49,8 +49,8 @@ SECTIONS = {  # of the help: the first option of each
 @click.option(
     "--downsample",
     type=click.Choice(["1x1", "3x3"]),
-    help="Convolution of a bottleneck that has the stride: 1x1 as in the paper (default), 3x3 as in "
-    "torchvision.",
+    help="Convolution of a bottleneck that has the stride: 1x1 as in the authors' released models (default), "
+    "3x3 as in torchvision.",
 )
 @click.option(
     "--image-size",
