@@ -73,7 +73,7 @@ def build(
         model_name: the model's name; `name` by default.
         shortcut: option "A" (zero-padded identity), "B" (projection where dimensions grow) or "C"
             (projection everywhere), Sec. 3.3; by default B for ImageNet and A for CIFAR networks.
-        downsample: where a bottleneck has its stride: "1x1" (the paper) or "3x3" (torchvision).
+        downsample: where a bottleneck has its stride: "1x1" (the authors' models) or "3x3" (torchvision).
         include_preprocessing: with the normalisation of raw RGB input as the first layer.
 
     Returns:

@@ -16,7 +16,7 @@ BN_MOMENTUM = 0.9  # the share that a moving average keeps at each step (torch c
 
 
 def he_normal() -> keras.initializers.Initializer:
-    """N(0, √(2 / fan-in)), not truncated: the initialisation of He et al. 2015 ([13], Sec. 3.4)."""
+    """Normal with deviation √(2 / fan-in), not truncated: that of [13], He et al. 2015 (Sec. 3.4)."""
     return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
@@ -66,8 +66,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     training step of a residual network takes about two thirds of the time. Statistics and scales are
     float32 whatever the activations are. Other backends use Keras' maths.
 
-    Under a `tf.distribute` strategy each replica normalises with its own statistics, as the paper's
-    multi-GPU training did, and keeps its own moving averages. This project's training loop averages those
+    Under a `tf.distribute` strategy each replica normalises with its own statistics, as is
+    usual on several GPUs, and keeps its own moving averages. This project's training loop averages those
     over the replicas at every step; under any other loop, saving writes those of the first replica.
     `synchronized=True` asks for statistics over all replicas (Keras' own path).
     """

@@ -95,7 +95,10 @@ class ModelInfo:
 
 
 def resize_before_crop(architecture: Architecture, image_size: int) -> int:
-    """The usual `ModelInfo.resize`: 256 for views of 224 (Sec. 3.4), CIFAR's images whole (Sec. 4.2)."""
+    """The usual `ModelInfo.resize`: 256 for views of 224, as the authors tested their released models.
+
+    CIFAR's images are seen whole (Sec. 4.2).
+    """
     return image_size if architecture.family == "cifar" else round(image_size * 256 / 224)
 
 

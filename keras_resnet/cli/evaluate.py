@@ -42,7 +42,8 @@ report_option = click.option("--report", metavar="FILE", help="Also write a page
     type=click.IntRange(min=0),
     metavar="N",
     default=0,
-    help="Of a run trained with --hold-out N: split val is the images that it was not trained on.",
+    help="For a run trained with --hold-out N: hold out the same images, and test on them where there is no "
+    "test split.",
 )
 @click.option(
     "--views",

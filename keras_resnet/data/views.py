@@ -66,7 +66,7 @@ class EvalView:
 
     Attributes:
         name: "single" (central crop), "10-crop" (corners, centre, their mirror images) or
-            "multi-scale" (whole images at several sizes), all Sec. 3.4.
+            "multi-scale" (whole images at several sizes): Fig. 4 and Sec. 3.4.
         image_size: side of the crop (224; CIFAR 32).
         resize: shorter side before the crop (256; CIFAR 32: as it is).
         sizes: shorter sides of "multi-scale".
@@ -122,7 +122,7 @@ def eval_view(name: EvalViewName, image_size: int, *, resize: int | None = None)
 
 
 def eval_single(image: tf.Tensor, view: EvalView) -> tf.Tensor:
-    """Shorter side to `view.resize`, then the central square (Sec. 3.4, single-crop testing).
+    """Shorter side to `view.resize`, then the central square (Fig. 4's test on one crop).
 
     Only the square is resized, so that an extreme strip costs no more than another image.
 

@@ -91,12 +91,12 @@ def _images(scores: Scores, dataset: Dataset, numbers: set[int]) -> dict[int, tu
     from keras_resnet.data.pipeline import evaluation_images
 
     found: dict[int, tuple[np.ndarray, int]] = {}
+    if dataset.images(scores.split) != len(scores.index) + len(scores.skipped):
+        return found  # a number may mean another image now
     if split_stream(dataset, scores.split) is None:
         examples = split_examples(dataset, scores.split)
-        if len(examples) != len(scores.index) + len(scores.skipped):
-            return {}  # a number may mean another image now
         for number in numbers:
-            with suppress(tf.errors.OpError):  # damaged since
+            with suppress(tf.errors.OpError, UnicodeDecodeError):  # damaged since
                 found[number] = examples.image(np.int64(number)).numpy(), int(examples.labels[number])
         return found
     for image, label, index in evaluation_images(dataset, scores.split):

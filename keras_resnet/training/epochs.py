@@ -34,12 +34,21 @@ WINDOW = 50  # steps whose training error the slow start looks at; fixed, so tha
 
 @dataclass(frozen=True)
 class Habits:
-    """How often to save, what else to write, when to give up; none of it changes the weights."""
+    """How often to save, what else to write, when to give up; none of it changes the weights.
+
+    Attributes:
+        checkpoint_minutes: save whenever that many minutes have passed.
+        checkpoint_steps: save every so many steps too; None: by the minutes and at the ends of epochs only.
+        keep: how many of the last checkpoints stay, besides the best epoch's.
+        skip_limit: the largest accepted share of unreadable images, of each split, 0…1.
+        tensorboard: write curves to the run folder's `tensorboard/`.
+        profile: write a trace of ten steps to its `profile/`.
+    """
 
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None
     keep: int = 2
-    skip_limit: float = 0.05  # largest accepted share of unreadable images, of each split
+    skip_limit: float = 0.05
     tensorboard: bool = False
     profile: bool = False
 

@@ -181,8 +181,9 @@ def export_weights(
     notes = {"format": "pt", **options_of(architecture)}
     if architecture.block == "bottleneck" and architecture.downsample == "1x1":
         logging.getLogger("keras_resnet").warning(
-            "this %s has its strides in the 1x1 convolutions, as in the paper; torchvision's has them in "
-            "the 3x3 ones and computes something else unless the strides of conv1 and conv2 are swapped",
+            "this %s has its strides in the 1x1 convolutions, as the authors' models do; torchvision's has "
+            "them in the 3x3 ones, and computes something else unless the strides of conv1 and conv2 are "
+            "swapped",
             architecture.name,
         )
     mean = state.get("normalization/mean")
