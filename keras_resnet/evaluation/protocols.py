@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_resnet.data import digits
 from keras_resnet.data.sources import Dataset, validation_split
 from keras_resnet.data.views import EvalView, eval_view
 from keras_resnet.errors import UsageError, UserError
@@ -24,18 +22,12 @@ VIEWS: tuple[str, ...] = ("single", "10-crop", "multi-scale")
 def data_of(info: ModelInfo, model: str, named: str | None = None) -> str:
     """The data set to test `model` on: the one that is named, else the one that it was trained on.
 
-    Digits, the default of all commands, for a model that may know them; stderr says so.
-
     Raises:
-        UserError: none is named or known, and the model's classes are not those of the digits.
+        UserError: none is named or known.
     """
     if known := named or info.dataset:
         return known
-    unknown = f"{model} does not say what data it was trained on"
-    if tuple(info.label_names) != digits.LABEL_NAMES:
-        raise UserError(f"{unknown}: name it with --dataset")
-    print(f"{unknown}: it is taken for a model of digits; --dataset names other data", file=sys.stderr)
-    return "digits"
+    raise UserError(f"{model} does not say what data it was trained on: name it with --dataset")
 
 
 def evaluation_split(dataset: Dataset) -> str:
