@@ -185,6 +185,9 @@ def _scan_slices(block: BlockFunction, x: Any, stacks: Sequence[Any], length: in
     """Inference: a loop that slices the i-th weights out, which every converter understands."""
     import tensorflow as tf
 
+    # Read before the loop: one over variables has a state, and is run even where nothing uses what it gives.
+    stacks = [tf.convert_to_tensor(stack) for stack in stacks]
+
     def body(i: Any, x: Any) -> tuple[Any, Any]:
         y, _ = block(x, [tf.gather(stack, i) for stack in stacks])
         y.set_shape(x.shape)

@@ -165,3 +165,15 @@ def test_stages_are_scanned_from_a_depth_on():
 def test_a_wrong_number_of_channels_is_named():
     with pytest.raises(ValueError, match="keep 8 channels, not 16"):
         ScannedBlocks(3, (3, 3), (16, 16)).build((None, 8, 8, 8))
+
+
+def test_the_loop_of_inference_is_left_out_where_nobody_wants_its_result():
+    scanned, _ = twins("basic")
+    graph = (
+        tf.function(lambda x: scanned(x, training=False))
+        .get_concrete_function(tf.zeros([1, 32, 32, 3]))
+        .graph
+    )
+    kinds = {operation.type for operation in graph.get_operations()}
+    assert "StatelessWhile" in kinds and "While" not in kinds
+    assert all("While" not in operation.type for operation in graph.control_outputs)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from keras_resnet.cli.common import COUNT, command, data_dir_option, dataset_option, start_tensorflow
+from keras_resnet.cli.common import (
+    COUNT,
+    command,
+    data_dir_option,
+    dataset_option,
+    skip_limit_option,
+    start_tensorflow,
+)
 
 
 @command()
@@ -23,8 +30,15 @@ from keras_resnet.cli.common import COUNT, command, data_dir_option, dataset_opt
     "--batch-size", type=COUNT, metavar="N", default=128, show_default=True, help="Images per batch."
 )
 @click.option("--output", metavar="FILE.keras", help="File to write; by default the model is overwritten.")
+@skip_limit_option
 def recalibrate(
-    model: str, dataset: str | None, data_dir: str | None, batches: int, batch_size: int, output: str | None
+    model: str,
+    dataset: str | None,
+    data_dir: str | None,
+    batches: int,
+    batch_size: int,
+    output: str | None,
+    skip_limit: float,
 ) -> None:
     """Recompute batch normalisation's statistics.
 
@@ -41,6 +55,12 @@ def recalibrate(
     from keras_resnet.training.recalibration import recalibrate_file
 
     path = recalibrate_file(
-        model, dataset=dataset, data_dir=data_dir, batches=batches, batch_size=batch_size, output=output
+        model,
+        dataset=dataset,
+        data_dir=data_dir,
+        batches=batches,
+        batch_size=batch_size,
+        output=output,
+        skip_limit=skip_limit,
     )
     click.echo(f"recalibrated over up to {batches} batches: {path}")

@@ -25,6 +25,7 @@ class SkipLog:
         self.limit = limit
         self._totals: dict[str, int] = {}
         self._reasons: dict[str, dict[str, str]] = {}  # by split and name
+        self._earlier: set[tuple[str, str]] = set()  # that were read from a file and not met since
         self._lock = threading.Lock()
 
     @property
@@ -43,16 +44,18 @@ class SkipLog:
         """Record one image; a name already recorded changes nothing."""
         with self._lock:
             self._reasons.setdefault(split, {}).setdefault(name, reason)
+            self._earlier.discard((split, name))
 
     def check(self) -> None:
         """Raise `UserError` when more than `limit` of a split's images turned out to be unreadable."""
         with self._lock:
             for split, total in self._totals.items():
                 reasons = self._reasons[split]
-                if len(reasons) > self.limit * total:
-                    name, reason = next(iter(reasons.items()))
+                met = [name for name in reasons if (split, name) not in self._earlier]
+                if len(met) > self.limit * total:
+                    name, reason = met[0], reasons[met[0]]
                     raise UserError(
-                        f"{len(reasons)} of {total} images of split {split!r} are unreadable (first: {name}: "
+                        f"{len(met)} of {total} images of split {split!r} are unreadable (first: {name}: "
                         f"{reason}), more than the accepted {100 * self.limit:g}%: mend the data set, or "
                         "accept more with --skip-limit"
                     )
@@ -68,12 +71,17 @@ class SkipLog:
             raise
 
     def read(self, path: str | Path) -> None:
-        """Add what an earlier process wrote to `path`, if anything is there."""
+        """Add what an earlier process wrote to `path`, if anything is there.
+
+        It counts against the limit only where it is met again: it may have been mended since.
+        """
         if not Path(path).exists():
             return
         with Path(path).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.DictReader(file):
-                self.add(row.get("split") or "train", row["name"], row["reason"])
+                split = row.get("split") or "train"
+                self.add(split, row["name"], row["reason"])
+                self._earlier.add((split, row["name"]))
 
     def write(self, path: str | Path) -> None:
         """Write `split,name,reason` lines to the CSV file `path`; the file says so too where none was.

@@ -6,6 +6,7 @@ The authors' released models hold such plain averages instead of moving ones.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def recalibrate_file(
     batches: int = BATCHES,
     batch_size: int = 128,
     output: str | None = None,
+    skip_limit: float = 0.05,
 ) -> Path:
     """Recalibrate a run's model or a `.keras` file; frozen layers keep their statistics.
 
@@ -110,10 +112,13 @@ def recalibrate_file(
         data_dir: where TFDS keeps prepared data sets.
         batches: how many batches to average over, at most one pass over the training images.
         batch_size: images in each.
-        output: the `.keras` file to write; by default the model is replaced.
+        output: the `.keras` file to write; by default the model is replaced. It names no errors: those that
+            were measured before are not its own.
+        skip_limit: the largest accepted share of unreadable images, 0…1.
 
     Raises:
-        UserError: no model, or no data set, by that name; a model without batch normalisation.
+        UserError: no model, or no data set, by that name; a model without batch normalisation; too many
+            unreadable images.
     """
     saved = load_model(path)
     if not _batch_norms(saved.model):
@@ -126,7 +131,7 @@ def recalibrate_file(
     if run.get("hold_out"):
         opened = hold_out(opened, images=run["hold_out"])
     view = eval_view("single", saved.info.image_size, resize=saved.info.resize)
-    skips = SkipLog()
+    skips = SkipLog(skip_limit)
     with skips.watch():
         taken = recalibration_batches(
             opened,
@@ -137,7 +142,8 @@ def recalibrate_file(
             skip_log=skips,
         )
         recalibrate(saved.model, taken)
+    skips.check()
     target = Path(output) if output else Path(path) / RUN_MODEL if Path(path).is_dir() else Path(path)
     if target.name == RUN_MODEL and target.exists():
         forget_measurements(target.parent)
-    return save_model(saved.model, saved.info, target)
+    return save_model(saved.model, replace(saved.info, results={}), target)

@@ -157,6 +157,9 @@ class _Run:
             self.total_steps,
         )
         try:
+            self._record_start(
+                first_step
+            )  # first of all: without settings nothing can go on with this folder
             if checkpoint:
                 self.engine.restore(checkpoint.arrays)
                 loop.restore(checkpoint)
@@ -165,7 +168,6 @@ class _Run:
                 reporter.say(line)
             if first_step:
                 reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
-            self._record_start(first_step)
             with self.inputs.skips.watch(), device_errors(self.strategy, self.workdir):
                 loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
                 return self._finish(loop)

@@ -233,6 +233,24 @@ def test_each_split_has_a_limit_of_its_own():
         log.check()
 
 
+def test_images_that_were_mended_do_not_stop_a_run_that_goes_on(tmp_path):
+    before = SkipLog()
+    before.expect("train", 10)
+    for name in ("1.jpg", "2.jpg"):
+        before.add("train", name, "no image")
+    before.write(tmp_path / "skipped.csv")
+    log = SkipLog()
+    log.expect("train", 10)
+    log.read(tmp_path / "skipped.csv")
+    log.check()
+    assert log.names == ("1.jpg", "2.jpg")
+    log.add("train", "2.jpg", "no image")
+    with pytest.raises(
+        UserError, match=r"1 of 10 images of split 'train' are unreadable \(first: 2\.jpg: no image"
+    ):
+        log.check()
+
+
 @pytest.mark.parametrize(("limit", "told"), [(0.05, "5%"), (0.005, "0.5%"), (0, "0%")])
 def test_the_limit_is_told_as_it_is(limit, told):
     log = SkipLog(limit)

@@ -13,6 +13,7 @@ from small_runs import ONE_STEP, grey_folder
 import keras_resnet
 from keras_resnet.data.sources import hold_out, open_dataset
 from keras_resnet.errors import UserError
+from keras_resnet.saving import load_model
 from keras_resnet.training import recalibration
 from keras_resnet.training.recalibration import recalibrate_file
 from keras_resnet.training.run import train
@@ -26,6 +27,8 @@ def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path):
     (tmp_path / "evaluation-single.json").write_text("{}")
     recalibrate_file(str(tmp_path), batches=2, batch_size=64)
     assert not (tmp_path / "evaluation-single.json").exists()
+    assert "top1_error" in load_model(finished).info.results
+    assert load_model(tmp_path).info.results == {}
     before, after = (get_state(keras_resnet.load(folder)) for folder in (finished, tmp_path))
     assert not np.array_equal(before["conv1_bn/moving_mean"], after["conv1_bn/moving_mean"])
     np.testing.assert_array_equal(before["conv1_conv/kernel"], after["conv1_conv/kernel"])
@@ -54,6 +57,18 @@ def test_a_run_is_recalibrated_with_the_images_that_it_trained_on(tmp_path, monk
     seen.clear()
     recalibrate_file(str(tmp_path / "run" / "model.keras"), batch_size=2)
     assert len(seen) == 32
+
+
+def test_unreadable_images_have_a_limit(finished, tmp_path):
+    data = grey_folder(tmp_path / "data")
+    images = sorted((data / "train").rglob("*.png"))
+    for image in images[::4]:
+        image.write_bytes(b"broken")
+    arguments = {"dataset": str(data), "output": str(tmp_path / "m.keras"), "batch_size": 8}
+    with pytest.raises(UserError, match=r"8 of 32 images of split 'train' are unreadable.*--skip-limit"):
+        recalibrate_file(str(finished), **arguments)
+    assert not (tmp_path / "m.keras").exists()
+    assert recalibrate_file(str(finished), skip_limit=0.3, **arguments).exists()
 
 
 def test_a_model_without_batch_normalisation_is_refused(monkeypatch):

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from small_runs import DIGITS, assert_same_weights, command, settings
 
 from keras_resnet.cli import main
+from keras_resnet.training import run
 from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint
 from keras_resnet.training.engine import Engine
 from keras_resnet.training.interrupts import Interrupted
@@ -111,6 +112,17 @@ def test_a_signal_during_the_validation_stops_it_and_the_epoch_is_validated_late
     assert not (tmp_path / "history.csv").exists()
     train(settings(overrides={"epochs": 2}), DIGITS, tmp_path, quiet=True)
     assert [row["step"] for row in read_history(tmp_path)] == [11, 22]
+
+
+def test_a_run_that_ends_before_its_first_step_can_be_started_again(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(run, "announcement", interrupted)
+        train(settings(), DIGITS, tmp_path, quiet=True)
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
+    assert train(settings(), DIGITS, tmp_path, quiet=True).steps > 0
 
 
 def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
