@@ -34,7 +34,7 @@ def data_of(info: ModelInfo, model: str, named: str | None = None) -> str:
     unknown = f"{model} does not say what data it was trained on"
     if tuple(info.label_names) != digits.LABEL_NAMES:
         raise UserError(f"{unknown}: name it with --dataset")
-    print(f"{unknown}: it is taken for a model of digits; --dataset names other data", file=sys.stderr)
+    print(f"{unknown}: it is taken for a digits model; --dataset names other data", file=sys.stderr)
     return "digits"
 
 
@@ -80,7 +80,7 @@ def class_order(classifier: Classifier, dataset: Dataset) -> np.ndarray:
     ours, theirs = list(classifier.info.label_names), list(dataset.label_names)
     if len(ours) != len(theirs):
         raise UserError(
-            f"{classifier.name} knows {len(ours)} classes ({_few(ours)}), {dataset.name} has {len(theirs)} "
+            f"{classifier.name} has {len(ours)} classes ({_few(ours)}), {dataset.name} has {len(theirs)} "
             f"({_few(theirs)}): evaluate on the data set that it was trained on"
         )
     place = np.arange(len(ours))

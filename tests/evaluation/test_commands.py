@@ -31,7 +31,7 @@ def test_a_model_is_tested_on_what_is_named_or_on_what_it_was_trained_on(resnet2
 def test_a_model_that_does_not_know_its_data_is_not_tested_on_digits_without_a_word(resnet20, capsys):
     assert data_of(resnet20.info, "a.keras") == "digits"  # it has their classes, or none that are described
     assert capsys.readouterr().err == (
-        "a.keras does not say what data it was trained on: it is taken for a model of digits; --dataset "
+        "a.keras does not say what data it was trained on: it is taken for a digits model; --dataset "
         "names other data\n"
     )
     cifar = replace(resnet20.info, label_names=("airplane", *"bcdefghi", "truck"))

@@ -99,7 +99,10 @@ def test_several_inputs_need_names():
         ([], "must be a JSON object"),
         ({}, "either instances or inputs"),
         ({"instances": [IMAGE], "inputs": [IMAGE]}, "either instances or inputs"),
-        ({"instances": [IMAGE], "signature_name": "x"}, "unknown signature_name; there are serving_default"),
+        (
+            {"instances": [IMAGE], "signature_name": "x"},
+            "unknown signature_name; choose one of serving_default",
+        ),
         ({"instances": [IMAGE], "signature_name": ["x"]}, "unknown signature_name"),
         ({"instances": []}, "at least one example"),
         ({"instances": {}}, "at least one example"),

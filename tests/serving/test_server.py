@@ -163,8 +163,8 @@ def test_predict_on_files(running, served):
         ("POST", "/v1/models/pets:predict", {"instances": [[1]]}, 400, "shape"),
         ("POST", "/v1/models/pets:predict", {"instances": [[[[0, 0, 0]]]] * 5}, 400, "1 to 4 examples"),
         ("POST", "/v1/models/pets:predict", b"x" * 200_001, 413, "may have 200000 bytes"),
-        ("POST", "/look", b"hello", 400, "no readable"),
-        ("POST", "/look", bomb(), 400, "no readable"),
+        ("POST", "/look", b"hello", 400, "not a readable"),
+        ("POST", "/look", bomb(), 400, "not a readable"),
     ],
 )
 def test_refusals_are_json_with_the_reason(running, method, path, body, code, message):
