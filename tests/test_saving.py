@@ -157,8 +157,8 @@ def test_what_cannot_be_loaded_is_explained(tmp_path):
         ("other.keras", "cannot read"),
         ("own.keras", "a third-party resnet50: it has no layer 'conv3_block1_conv1'"),
         ("run", "cannot read .*run/model.keras: Is a directory"),
-        ("foreign.keras", "none of keras-resnet's"),
-        ("vgg16.keras", "none of keras-resnet's"),
+        ("foreign.keras", "not one of keras-resnet's"),
+        ("vgg16.keras", "not one of keras-resnet's"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             load_model(tmp_path / name)

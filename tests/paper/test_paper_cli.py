@@ -205,7 +205,7 @@ def test_the_budget_stops_a_real_training_which_goes_on_next_time(pictures, tmp_
 def test_an_experiment_from_nothing_to_the_report(pictures, tmp_path):
     """Two steps of ResNet-20 on tiny pictures: trained, tested, measured, reported, and not done twice.
 
-    A twelfth of the pictures is unreadable, which is more than is accepted unless one says so.
+    A twelfth of the images is unreadable, which is more than is accepted unless one says so.
     """
     shutil.copytree(pictures, tmp_path / "pictures")
     for name in ("train/blue/0.png", "train/red/3.png", "test/red/0.png"):

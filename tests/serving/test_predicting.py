@@ -16,7 +16,7 @@ from keras_resnet.export import export_model
 from keras_resnet.serving import predict
 
 pytestmark = pytest.mark.usefixtures("shallow_networks")
-BMP = picture("BMP")[:28] + b"\1" + picture("BMP")[29:]  # of one bit a pixel
+BMP = picture("BMP")[:28] + b"\1" + picture("BMP")[29:]  # of one bit per pixel
 
 
 @pytest.fixture(scope="module")

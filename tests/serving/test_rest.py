@@ -92,10 +92,10 @@ def test_several_inputs_need_names():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
         ([], "must be a JSON object"),
         ({}, "either instances or inputs"),
         ({"instances": [IMAGE], "inputs": [IMAGE]}, "either instances or inputs"),
