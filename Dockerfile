@@ -6,7 +6,7 @@
 FROM python:3.12-slim-bookworm
 ARG EXTRAS=[gpu]
 WORKDIR /src
-COPY pyproject.toml setup.py README.md LICENSE cli.py ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY keras_resnet keras_resnet
 RUN pip install --no-cache-dir ".${EXTRAS}" && rm -rf /src/*
 RUN useradd --uid 1000 --home-dir /data keras && install --directory --owner=keras --group=keras /data

@@ -125,8 +125,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="print one JSON list on stdout and nothing else")
-    parser.add_argument("--blocks", type=int, default=200, help="residual blocks a stage; 200: ResNet-1202")
-    parser.add_argument("--batch", type=int, default=8, help="images a step, for the speed")
+    parser.add_argument("--blocks", type=int, default=200, help="residual blocks per stage; 200: ResNet-1202")
+    parser.add_argument("--batch", type=int, default=8, help="images per step, for the speed")
     parser.add_argument("--rounds", type=int, default=7, help="steps of each contestant")
     parser.add_argument("--contestant", choices=("scanned", "remat", "unrolled"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

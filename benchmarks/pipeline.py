@@ -1,4 +1,4 @@
-"""Input pipelines: images a second, beside torchvision's DataLoader and beside bare JPEG decoding.
+"""Input pipelines: images per second, beside torchvision's DataLoader and beside bare JPEG decoding.
 
     python benchmarks/pipeline.py                  # a table
     python benchmarks/pipeline.py --json           # rows: {case, ours, peer, peer_name, unit, ratio, goal, …}
@@ -144,7 +144,7 @@ def contestant(name: str, folder: str) -> Turn:
 
 
 def measure(names: list[str], folder: Path, images: str, rounds: int) -> dict[str, float]:
-    """Images a second of each contestant."""
+    """Images per second of each contestant."""
     rates: dict[str, list[float]] = {name: [] for name in names}
     with contestants(__file__, {name: (name, str(folder)) for name in names}) as processes:
         for process in processes.values():

@@ -8,7 +8,7 @@
 The table goes to stdout, progress to stderr. What was measured is stored in benchmarks/results/ after every
 benchmark, with hardware and versions; another run of the same day on the same hardware and versions goes into
 the same file. A benchmark that fails is said to have failed, the others still run, and the exit code is 1. A
-goal that is not reached is no failure.
+goal that is not reached is not a failure.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def failed(rows: Sequence[table.Row]) -> bool:
 
 
 class Results:
-    """A file of results: one a day, hardware and set of versions; later runs replace what they repeat."""
+    """A file of results: one per day, hardware and set of versions; later runs replace what they repeat."""
 
     def __init__(self, folder: Path):
         hardware, versions = machine.hardware(), machine.versions()

@@ -4,11 +4,11 @@
     python benchmarks/serving.py exports/NAME photos/ --seconds 200 --json  # ten minutes in all
 
 Starts the server itself, on a free port of 127.0.0.1, and talks to nothing else. Every tenth request is
-malformed (broken JSON, wrong shapes, bytes that are no image, a decompression bomb, unknown paths): it must
-be refused with a 4xx, and the others must be answered with a 200. Some connections are aborted, which nobody
-can be told; they are not counted. Beside them, one client sends its body byte by byte and another one never
-sends it: the server must give them up with a 408, which takes its 30 seconds; then they come again. Memory is
-the server's resident set, every ten seconds.
+malformed (broken JSON, wrong shapes, bytes that are not an image, a decompression bomb, unknown paths): it
+must be refused with a 4xx, and the others must be answered with a 200. Some connections are aborted, which
+nobody can be told; they are not counted. Beside them, one client sends its body byte by byte and another one
+never sends it: the server must give them up with a 408, which takes its 30 seconds; then they come again.
+Memory is the server's resident set, every ten seconds.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def classify_bytes(contents: bytes) -> bytes:
 
 
 def bomb(side: int = 20_000) -> bytes:
-    """A whole PNG of 50 kB that decodes to 1.2 GB: black, one bit a pixel."""
+    """A whole PNG of 50 kB that decodes to 1.2 GB: black, one bit per pixel."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -32,7 +32,7 @@ def row(
     Args:
         ratio: the ratio where it is not that of `ours` and `peer`, such as a median over turns.
         goal: the least ratio that was aimed at.
-        limit: the most that `ours` may be, in its unit, where the goal is no ratio.
+        limit: the most that `ours` may be, in its unit, where the goal is not a ratio.
     """
     if ratio is None:
         ratio = peer / ours if unit in LESS_IS_BETTER else ours / peer
@@ -65,7 +65,7 @@ def number(value: float) -> str:
 
 
 def cells(row: Row) -> list[str]:
-    """What the table says of a row, one text a column."""
+    """What the table says of a row, one text per column."""
     if "failed" in row:
         return [row["case"], "–", "–", "–", "–", "failed"]
     goal = ""

@@ -1,9 +1,10 @@
 """Contestants take turns: each is a process of its own that stays alive and measures when it is told to.
 
-The benchmark's own file is started again with `--contestant …`. There `answer_turns` reads one number a line
-on stdin (steps, batches, calls: the benchmark knows) and writes one line of JSON on stdout, what it measured.
-Taking turns (ours, peer, ours, peer, …) a machine whose speed drifts drifts for all of them. Whoever is not
-in turn is stopped (SIGSTOP), with its worker processes: buffers that fill again would take the others' time.
+The benchmark's own file is started again with `--contestant …`. There `answer_turns` reads one number per
+line on stdin (steps, batches, calls: the benchmark knows) and writes what it measured as a line of JSON on
+stdout. Taking turns (ours, peer, ours, peer, …) a machine whose speed drifts drifts for all of them.
+Whoever is not in turn is stopped (SIGSTOP), with its worker processes: buffers that fill again would take the
+others' time.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def build(
         input_tensor=input_tensor,
         input_shape=input_shape,
         pooling=pooling,
-        classes=int(classes),  # NumPy's integers are no JSON, which a saved model is
+        classes=int(classes),  # NumPy's integers are not JSON, which a saved model is
         classifier_activation=classifier_activation,
         name=model_name,
         mean=mean if include_preprocessing else None,
@@ -194,7 +194,7 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
 
     Args:
         x: images, as any array or tensor.
-        data_format: of no effect.
+        data_format: ignored.
     """
     return x
 

@@ -261,7 +261,7 @@ def get_architecture(
         UsageError: the name is unknown, or the network has no such option.
     """
     if name not in ARCHITECTURES:
-        raise UsageError(f"unknown network {name!r}; there are {', '.join(ARCHITECTURES)}")
+        raise UsageError(f"unknown network {name!r}; choose one of {', '.join(ARCHITECTURES)}")
     architecture = ARCHITECTURES[name]
     if shortcut is not None:
         if architecture.shortcut is None:

@@ -61,7 +61,7 @@ def freeze(model: keras.Model, through: str) -> None:
 def _without_stages(model: keras.Model) -> UsageError:
     return UsageError(
         f"{model.name} has no stages named conv2_… or block1_…; "
-        "give a network of ours itself, not a model around one"
+        "give one of our networks itself, not a model around one"
     )
 
 

@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend: what is wrong, where, and what to do, in one line."""
+"""The one kind of error that a user can fix: what is wrong, where, and what to do, in one line."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class UsageError(UserError, ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of others says, in one line: its first one, or its kind where it says nothing."""
+    """A third-party error in one line: the first of its message, or its kind where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -2,7 +2,7 @@
 
 `imagenet_classes.tsv` beside this module: the ids are timm's `imagenet_synsets.txt` (timm 1.0.31,
 Apache-2.0), the labels torchvision's `_IMAGENET_CATEGORIES` (torchvision 0.29.1, BSD-3-Clause): one short
-label a class, no two equal.
+label per class, no two equal.
 """
 
 from __future__ import annotations

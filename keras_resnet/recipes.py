@@ -31,8 +31,8 @@ class Recipe:
     Attributes:
         name: what `--recipe` calls it.
         summary: one line for people.
-        batch_size: images a step, over all devices.
-        learning_rate: the highest rate; with `reference_batch`, that of a batch of so many images.
+        batch_size: images per step, over all devices.
+        learning_rate: the highest rate; with `reference_batch`, that of a batch of that many images.
         epochs: length in passes over the training images, where `steps` is None.
         steps: length in steps.
         schedule: "drops" (see there), "plateau" (divided by 10 when the validation error stands still,
@@ -40,7 +40,7 @@ class Recipe:
         drops: shares of the training after which "drops" divides the rate by 10, so that a shorter run
             keeps its shape.
         warmup_epochs: epochs of a rate that rises linearly to the highest one; at most half the training.
-        slow_start_depth: networks of so many layers or more start at a rate of 0.01, until their training
+        slow_start_depth: networks of this many layers or more start at a rate of 0.01, until their training
             error is below 80 % (Sec. 4.2); None: none does.
         reference_batch: the rate is multiplied by `batch_size / reference_batch`; None: taken as it is.
         momentum: of SGD.
@@ -63,7 +63,7 @@ class Recipe:
         zero_init_residual: start the last scale of every residual branch at 0 (not in the paper).
         freeze: the last stage that is not trained, such as "conv3" (of VGG networks block3); None: all are.
         recalibrate: after training, average batch normalisation's statistics over training images.
-        keep_best: end with the weights of the epoch of least validation error, not with the last ones.
+        keep_best: end with the weights of the epoch with the lowest validation error, not the last ones.
     """
 
     name: str
@@ -243,7 +243,7 @@ def get_recipe(name: str) -> Recipe:
         UsageError: there is none; the message names those there are.
     """
     if name not in RECIPES:
-        raise UsageError(f"unknown recipe {name!r}; there are {', '.join(RECIPES)}")
+        raise UsageError(f"unknown recipe {name!r}; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]
 
 

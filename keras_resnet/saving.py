@@ -61,7 +61,7 @@ class ModelInfo:
             raise UsageError(f"a view of {self.image_size} pixels is larger than its image, {self.resize}")
         labels = self.label_names
         if not isinstance(labels, tuple) or not all(isinstance(label, str) for label in labels):
-            raise UsageError(f"label_names must be a tuple of texts, not {labels!r:.60}")
+            raise UsageError(f"label_names must be a tuple of strings, not {labels!r:.60}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -225,20 +225,20 @@ def _check_layers(model: keras.Model, architecture: Architecture) -> None:
     if other:
         layer = min(other)
         raise UsageError(
-            f"the model is no {architecture.name}: it has {'a' if layer in own else 'no'} layer {layer}"
+            f"the model is not a {architecture.name}: it has {'a' if layer in own else 'no'} layer {layer}"
         )
 
 
 def _derived_info(model: keras.Model, file: Path) -> ModelInfo:
     if model.name not in ARCHITECTURES or _THEIRS & {layer.name for layer in model.layers}:
         raise UserError(
-            f"{file} holds a model named {model.name!r}, which is none of keras-resnet's; one of "
+            f"{file} holds a model named {model.name!r}, which is not one of keras-resnet's; one of "
             "keras.applications: save its weights (.h5) for keras-resnet import-weights"
         )
     try:
         architecture = _derived_architecture(model)
     except KeyError as error:
-        raise UserError(f"{file} holds a {model.name} of somebody else: it has no layer {error}") from error
+        raise UserError(f"{file} holds a third-party {model.name}: it has no layer {error}") from error
     image_size = model.input_shape[1] or architecture.default_image_size
     labels = tuple(str(index) for index in range(model.output_shape[-1]))
     return ModelInfo(architecture, labels, image_size, resize_before_crop(architecture, image_size))

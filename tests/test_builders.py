@@ -22,7 +22,7 @@ VARIANTS = [
 
 
 def tiny(name: str, shortcut: str | None = None, downsample: str | None = None):
-    """An architecture of that family with one or two blocks a stage and few channels."""
+    """An architecture of that family with one or two blocks per stage and few channels."""
     architecture = get_architecture(name, shortcut, downsample)
     stages = tuple(
         replace(stage, blocks=2, filters=16 * 2**index) for index, stage in enumerate(architecture.stages)

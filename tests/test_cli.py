@@ -230,7 +230,7 @@ def test_folders_that_cannot_be_trained_on(tmp_path):
     message = one_line("train", "--depth", "20", "--dataset", flat, "--hold-out", "2", code=2)
     assert f"move them to {flat}/train, and then some images of each class to {flat}/val, or let" in message
     few = make_folder(tmp_path / "few", {split: {"a": 3, "b": 3} for split in ("train", "val")})
-    assert "cifar-paper takes 128 images a step" in one_line("train", "--depth", "20", "--dataset", few)
+    assert "cifar-paper takes 128 images per step" in one_line("train", "--depth", "20", "--dataset", few)
     hollow = make_folder(tmp_path / "hollow", {"train": {"a": 3, "b": 0}, "test": {"a": 1, "b": 1}})
     assert "b" in one_line("train", "--depth", "20", "--dataset", hollow)
     other = make_folder(tmp_path / "other", {"train": {"a": 3, "b": 3}, "test": {"a": 1, "c": 1}})

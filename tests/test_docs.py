@@ -1,7 +1,7 @@
 """The documentation is true: its blocks of code run, its commands parse, it prints what it says.
 
 A block that cannot run here says why in a comment directly above it: `<!-- not run: needs a GPU -->`.
-Blocks of the language `text` are no code: drawings and lists.
+Blocks of the language `text` are not code: drawings and lists.
 """
 
 from __future__ import annotations

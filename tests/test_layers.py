@@ -55,7 +55,7 @@ def test_outputs_gradients_and_moving_averages_are_those_of_keras(shape, trainin
 def test_moving_averages_use_the_population_variance():
     layer, _ = twin_norms(3)
     before = layer.moving_variance.numpy()
-    x = images(2, 2, 2, 3)  # 8 values a channel: the unbiased variance is 8/7 of it
+    x = images(2, 2, 2, 3)  # 8 values per channel: the unbiased variance is 8/7 of it
     layer(x, training=True)
     expected = 0.9 * before + 0.1 * np.asarray(x).var(axis=(0, 1, 2))
     np.testing.assert_allclose(layer.moving_variance.numpy(), expected, rtol=1e-5)

@@ -155,10 +155,10 @@ def test_what_cannot_be_loaded_is_explained(tmp_path):
         ("missing.keras", "no model at"),
         ("torch.pth", "import-weights"),
         ("other.keras", "cannot read"),
-        ("own.keras", "a resnet50 of somebody else: it has no layer 'conv3_block1_conv1'"),
+        ("own.keras", "a third-party resnet50: it has no layer 'conv3_block1_conv1'"),
         ("run", "cannot read .*run/model.keras: Is a directory"),
-        ("foreign.keras", "none of keras-resnet's"),
-        ("vgg16.keras", "none of keras-resnet's"),
+        ("foreign.keras", "not one of keras-resnet's"),
+        ("vgg16.keras", "not one of keras-resnet's"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             load_model(tmp_path / name)
@@ -181,7 +181,7 @@ def test_a_damaged_description_is_named(model, description, tmp_path):
         ({"image_size": 10**7, "resize": 10**7}, "image_size must be a number of pixels, 1 to 4096"),
         ({"image_size": -1}, "image_size must be a number of pixels"),
         ({"resize": 16}, "a view of 32 pixels is larger than its image, 16"),
-        ({"label_names": ["cat", "dog", 3]}, "label_names must be a tuple of texts"),
+        ({"label_names": ["cat", "dog", 3]}, "label_names must be a tuple of strings"),
         ({"image_size": 28}, "an image_size of 28 for a model that takes 32 × 32 pixels"),
         ({"label_names": ["cat"]}, "1 label names for a model of 3 outputs"),
     ],

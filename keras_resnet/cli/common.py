@@ -84,14 +84,14 @@ def _leave(line: str, code: int) -> None:
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
-    """Print lines; controls and bytes that are no UTF-8, which strangers' names may have, as `\\x1b`."""
+    """Print lines; control characters and bytes that are not valid UTF-8 appear as `\\x1b`."""
     click.echo("".join(_visible(character) for character in text), err=err)
 
 
 def _visible(character: str) -> str:
     if character == "\n" or unicodedata.category(character) not in ("Cc", "Cs"):
         return character
-    # In a file's name Python keeps a byte 0xe9 that is no UTF-8 as the surrogate U+DCE9.
+    # In a file's name Python keeps a byte 0xe9 that is not valid UTF-8 as the surrogate U+DCE9.
     return f"\\x{ord(character) & 0xFF:02x}"
 
 
@@ -101,7 +101,7 @@ def echo_json(value: Any) -> None:
 
 
 def echo_table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> None:
-    """Print rows as a plain table on stdout; numbers are set to the right."""
+    """Print rows as a plain table on stdout; numbers are right-aligned."""
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     right = [all(is_number(row[i]) for row in cells[1:]) for i in range(len(header))]
@@ -118,8 +118,8 @@ dataset_option = click.option(
     "--dataset",
     default=None,
     metavar="digits|DIR|NAME",
-    help="digits (comes with scikit-learn), a folder with train/ and val/ or test/, each with one folder a "
-    "class, or a TFDS name such as cifar10.",
+    help="digits (comes with scikit-learn), a folder with train/ and val/ or test/, each with one folder "
+    "per class, or a TFDS name such as cifar10.",
 )
 data_dir_option = click.option(
     "--data-dir",
@@ -128,10 +128,12 @@ data_dir_option = click.option(
     help="Where TFDS keeps prepared data sets; ~/tensorflow_datasets by default.",
 )
 recipe_option = click.option(
-    "--recipe", metavar="NAME", help="One of `keras-resnet recipes`; by default what fits data and network."
+    "--recipe",
+    metavar="NAME",
+    help="One of `keras-resnet recipes`; by default the one that fits data and network.",
 )
 learning_rate_option = click.option(
-    "--learning-rate", type=float, help="Highest learning rate; not scaled with the batch."
+    "--learning-rate", type=float, metavar="RATE", help="Highest learning rate; not scaled with the batch."
 )
 hold_out_option = click.option(
     "--hold-out",
@@ -158,6 +160,7 @@ devices_option = click.option(
 skip_limit_option = click.option(
     "--skip-limit",
     type=click.FloatRange(0, 1),
+    metavar="SHARE",
     default=0.05,
     show_default=True,
     help="Stop when a larger share of a split's images is unreadable.",

@@ -41,7 +41,7 @@ def data() -> None:
 )
 @click.option("--all", "look_at_all", is_flag=True, help="Look at every image.")
 @click.option(
-    "--sheet", metavar="FILE.png", help="Also write a sheet of training samples, as a network gets them."
+    "--sheet", metavar="FILE.png", help="Also write a sheet of training samples, as a network sees them."
 )
 @click.option(
     "--recipe",
@@ -72,11 +72,11 @@ def inspect_command(
     """
     from keras_resnet.recipes import get_recipe
 
-    # What is wrong is told before the long look.
+    # Mistakes are reported before the long look.
     if recipe:
         get_recipe(recipe)
     if sheet and not sheet.lower().endswith(".png"):
-        raise UsageError(f"--sheet {sheet}: a sheet is a PNG file; name it so")
+        raise UsageError(f"--sheet {sheet}: a sheet is a PNG file, whose name ends in .png")
     if not sheet and (recipe or image_size):
         raise UsageError("--recipe and --image-size say what a sheet shows: add --sheet FILE.png")
     start_tensorflow()
@@ -141,12 +141,12 @@ def _write_sheet(opened: Dataset, path: str, recipe: str | None, image_size: int
     help="Number of shards of the largest split.",
 )
 @click.option(
-    "--threads", type=COUNT, metavar="N", help="Write N shards at the same time; one a core by default."
+    "--threads", type=COUNT, metavar="N", help="Write N shards at the same time; one per core by default."
 )
 def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, threads: int | None) -> None:
     """Write a data set as TFRecord shards.
 
-    They have the common ImageNet layout, and lie in the folder OUTPUT: name that with --dataset then.
+    The shards have the common ImageNet layout. Pass the folder OUTPUT to --dataset afterwards.
 
     Example:
 

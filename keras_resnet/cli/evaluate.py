@@ -85,7 +85,7 @@ def evaluate(
 ) -> None:
     """Measure top-1 and top-5 error of a model or an ensemble.
 
-    A MODEL is a run folder, a .keras file or an export (SavedModel, .onnx, .tflite); several are one
+    A MODEL is a run folder, a .keras file or an export (SavedModel, .onnx, .tflite); several form an
     ensemble. Without --dataset, the data is what the (first) model was trained on.
 
     Examples:
@@ -158,7 +158,7 @@ def ensemble(files: tuple[str, ...], report: str | None, as_json: bool) -> None:
 def compare(first: str, second: str, as_json: bool) -> None:
     """Test whether two models differ by more than chance.
 
-    It is McNemar's exact test, on scores that `evaluate --save-scores` kept of the same images.
+    This is McNemar's exact test, on scores of the same images saved by `evaluate --save-scores`.
 
     Example:
 
@@ -219,14 +219,15 @@ def _print(result: Evaluation) -> None:
 @click.argument("model")
 @click.argument("image")
 @click.option(
-    "--output", metavar="FILE.png", help="Picture to write; IMAGE-explained.png in this folder by default."
+    "--output",
+    metavar="FILE.png",
+    help="Image to write; IMAGE-explained.png in the current folder by default.",
 )
 @click.option("--label", metavar="NAME", help="Class to explain; by default the most probable one.")
 def explain(model: str, image: str, output: str | None, label: str | None) -> None:
     """Draw a heat map of what a model looks at (Grad-CAM).
 
-    MODEL is a run folder or a .keras file. Prints the picture's file, the class that it explains and that
-    class's probability.
+    MODEL is a run folder or a .keras file. Prints the file written, the class explained and its probability.
 
     Examples:
 

@@ -33,8 +33,8 @@ from keras_resnet.cli.common import COUNT, command, echo, echo_json, json_option
     "--images",
     multiple=True,
     metavar="PATH",
-    help="Photos, or a folder of them, that export and model are compared on and int8 is calibrated on; can "
-    "be repeated. By default two photos that come with scikit-learn.",
+    help="Photos, or a folder of them, to compare export and model on and to calibrate int8 on; can be "
+    "repeated. By default two photos that come with scikit-learn; int8 needs some of your own.",
 )
 @click.option("--ten-crop", is_flag=True, help="Add the endpoint classify_10_crop, which averages ten crops.")
 @json_option
@@ -93,7 +93,7 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
     """Classify images (JPEG, PNG, BMP, GIF).
 
     MODEL is a run folder, a .keras file or an export. IMAGE is a file, a folder, or - for bytes on stdin.
-    Files that are no image are named on stderr, the others are answered; the exit code is then 1.
+    Files that are not images are reported on stderr and the exit code is 1; the others are still classified.
 
     Examples:
 
@@ -133,7 +133,7 @@ def predict(model: str, images: tuple[str, ...], top: int, as_json: bool) -> Non
     metavar="ADDRESS",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on; the default is reached from this machine only.",
+    help="Address to listen on; the default is reachable from this machine only.",
 )
 @click.option(
     "--name", metavar="NAME", help="Model's name in the URL; that of its folder or file by default."

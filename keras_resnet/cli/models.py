@@ -57,9 +57,9 @@ def models(as_json: bool) -> None:
 def recipes(as_json: bool) -> None:
     """List the training recipes, the paper's and others.
 
-    --json has every field of them. Where --recipe is not named, digits are trained by `digits`, runs that
-    start from --weights by `finetune`, CIFAR networks by `cifar-paper`, ImageNet networks by
-    `imagenet-paper` or, on fewer than 100,000 images, by `imagenet-90`.
+    --json has every field of them. Without --recipe, digits are trained with `digits`, runs that start from
+    --weights with `finetune`, CIFAR networks with `cifar-paper`, ImageNet networks with `imagenet-paper` or,
+    on fewer than 100,000 images, with `imagenet-90`.
 
     Examples:
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @data_dir_option
 @click.option("--quick", is_flag=True, help="The laptop edition: digits, 20 and 56 layers, 15 epochs.")
 @click.option(
-    "--budget", metavar="TIME", help="Stop after this time (2h, 30m, 1h30m); the same command goes on."
+    "--budget", metavar="TIME", help="Stop after this time (2h, 30m, 1h30m); the same command resumes."
 )
 @click.option(
     "--seeds",
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     help="Train each network N times, from seeds 0 … N-1; by default as often as the paper did.",
 )
 @recipe_option
-@click.option("--epochs", type=float, help="Length of each training in epochs.")
-@click.option("--steps", type=COUNT, help="Length of each training in steps.")
+@click.option("--epochs", type=float, metavar="E", help="Length of each training run in epochs.")
+@click.option("--steps", type=COUNT, metavar="N", help="Length of each training run in steps.")
 @click.option("--batch-size", type=COUNT, metavar="N", help="Images per step, over all devices.")
 @learning_rate_option
 @click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the networks' input.")
@@ -56,19 +56,19 @@ if TYPE_CHECKING:
 @click.option(
     "--networks",
     metavar="A,B,…",
-    help="Only these, such as resnet20,resnet56; of table1, figure3: which to draw.",
+    help="Only these, such as resnet20,resnet56; for table1 and figure3, those to draw.",
 )
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="MODEL",
-    help="For figure7: measure this run or .keras file, train nothing; can be repeated.",
+    help="For figure7: measure this run or .keras file and train nothing; can be repeated.",
 )
 @click.option(
-    "--workdir", default="runs/paper", show_default=True, metavar="DIR", help="Folder that the runs go to."
+    "--workdir", default="runs/paper", show_default=True, metavar="DIR", help="Folder for the runs."
 )
-@click.option("--show", is_flag=True, help="Say what is measured and what is missing; train nothing.")
+@click.option("--show", is_flag=True, help="Show what has been measured and what is missing; train nothing.")
 @click.option(
     "--output",
     metavar="FILE",
@@ -98,9 +98,10 @@ def paper(
 ) -> None:
     """Measure a table or figure of the paper.
 
-    Without a name, lists them with what is measured so far. The smallest network is trained first, from all
-    its seeds. Every run is kept: the same command goes on where it stopped. Without --dataset, tables and
-    figures of ImageNet are shown as printed; the others train on the digits that scikit-learn ships.
+    Without a name, lists them with what has been measured so far. Networks are trained smallest first, each
+    from all its seeds. Every run is kept: the same command resumes where it stopped. Without --dataset,
+    tables and figures of ImageNet are shown as printed; the others train on the digits that scikit-learn
+    ships.
 
     Examples:
 
@@ -200,7 +201,7 @@ def _tell(answer: Answer, as_json: bool) -> None:
     "--format",
     "kind",
     type=click.Choice(["html", "markdown"]),
-    help="By default told by the ending of --output.",
+    help="By default taken from the extension of --output.",
 )
 @data_dir_option
 @skip_limit_option
@@ -227,9 +228,9 @@ def report(
 ) -> None:
     """Write one page about training runs.
 
-    It has their curves, errors beside the paper's, settings and mistakes. A RUN is a run folder, or a folder
-    with run folders below it. The HTML page needs nothing outside itself; Markdown comes with a folder of
-    images beside it.
+    The page has their curves, errors beside the paper's, settings and mistakes. A RUN is a run folder, or a
+    folder with run folders below it. The HTML page needs nothing outside itself; Markdown comes with a folder
+    of images beside it.
 
     Examples:
 

@@ -43,8 +43,8 @@ def recalibrate(
     """Recompute batch normalisation's statistics.
 
     MODEL is a run folder or a .keras file. Its moving averages are replaced by plain averages over training
-    images, as the authors' released models have them: of a run those that it trained on, of a file or with
-    --dataset those of split train.
+    images, as the authors' released models have them. For a run these are the images it was trained on; for a
+    file, or with --dataset, those of the split train.
 
     Example:
 

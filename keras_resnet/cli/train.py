@@ -25,8 +25,8 @@ from keras_resnet.cli.common import (
 SECTIONS = {  # of the help: the first option of each
     "depth": "Network",
     "dataset": "Data",
-    "recipe": "Recipe (each option replaces one value of it)",
-    "view": "Augmentation and regularisation (values of the recipe, too)",
+    "recipe": "Recipe (each option overrides one of its values)",
+    "view": "Augmentation and regularisation (these override the recipe too)",
     "precision": "Devices",
     "seed": "Run",
 }
@@ -37,6 +37,7 @@ SECTIONS = {  # of the help: the first option of each
     "--depth",
     type=int,
     required=True,
+    metavar="LAYERS",
     help="Layers: 18, 34, 50, 101, 152 (for ImageNet), 20, 32, 44, 56, 110, 1202 (for CIFAR), 16, 19 (VGG).",
 )
 @click.option("--plain", is_flag=True, help="The same network without shortcuts.")
@@ -70,16 +71,18 @@ SECTIONS = {  # of the help: the first option of each
     default="train",
     show_default=True,
     metavar="SLICE",
-    help="Train on this split, or a slice of one: train[:45000], train[10%:].",
+    help="Split, or slice of one, to train on, such as train[:45000] or train[10%:].",
 )
 @click.option(
-    "--val-split", metavar="SLICE", help="Validate on this one; by default val or validation, else test."
+    "--val-split",
+    metavar="SLICE",
+    help="Split, or slice of one, to validate on; by default val or validation, else test.",
 )
 @hold_out_option
 @skip_limit_option
 @recipe_option
-@click.option("--epochs", type=float, help="Length in epochs: passes over the training images.")
-@click.option("--steps", type=COUNT, help="Length in steps of one batch, instead of --epochs.")
+@click.option("--epochs", type=float, metavar="E", help="Length in epochs: passes over the training images.")
+@click.option("--steps", type=COUNT, metavar="N", help="Length in steps of one batch, instead of --epochs.")
 @click.option(
     "--batch-size", type=COUNT, metavar="N", help="Images per step, over all devices of all machines."
 )
@@ -87,17 +90,18 @@ SECTIONS = {  # of the help: the first option of each
 @click.option(
     "--weight-decay",
     type=float,
+    metavar="DECAY",
     help="L2 penalty on the weights of convolutions and classifier, such as 1e-4.",
 )
 @click.option(
     "--freeze",
     metavar="STAGE",
-    help="Do not train the stages up to this one (conv1 … conv5); none: train all.",
+    help="Freeze the stages up to and including this one (conv1 … conv5); none trains all.",
 )
 @click.option(
     "--keep-best/--no-keep-best",
     default=None,
-    help="End with the weights of the epoch of least validation error, not with the last ones.",
+    help="End with the weights of the epoch with the lowest validation error, not the last ones.",
 )
 @click.option(
     "--view",
@@ -106,17 +110,24 @@ SECTIONS = {  # of the help: the first option of each
     "center always takes the middle.",
 )
 @click.option(
-    "--flip/--no-flip", default=None, help="Mirror half of the images; not for digits, text, signs."
+    "--flip/--no-flip", default=None, help="Mirror half of the images; not for digits, text or signs."
 )
-@click.option("--label-smoothing", type=float, help="Probability to spread over all classes, such as 0.1.")
+@click.option(
+    "--label-smoothing",
+    type=float,
+    metavar="P",
+    help="Probability to spread over all classes, such as 0.1.",
+)
 @click.option(
     "--mixup",
     type=float,
+    metavar="ALPHA",
     help="Blend pairs of images (MixUp): parameter of the Beta distribution, such as 0.2.",
 )
 @click.option(
     "--cutmix",
     type=float,
+    metavar="ALPHA",
     help="Paste a rectangle of another image (CutMix): parameter of the Beta distribution, such as 1.0.",
 )
 @click.option(
@@ -125,16 +136,23 @@ SECTIONS = {  # of the help: the first option of each
 @click.option(
     "--color-jitter",
     type=float,
+    metavar="STRENGTH",
     help="Strength of random changes of brightness, contrast, saturation and hue, such as 0.4.",
 )
 @click.option(
-    "--random-erasing", type=float, help="Share of the images that lose a random rectangle, such as 0.25."
+    "--random-erasing",
+    type=float,
+    metavar="SHARE",
+    help="Share of the images that lose a random rectangle, such as 0.25.",
 )
-@click.option("--gradient-clip", type=float, help="Largest norm of the whole gradient, such as 1.")
+@click.option(
+    "--gradient-clip", type=float, metavar="NORM", help="Largest norm of the whole gradient, such as 1."
+)
 @click.option(
     "--ema",
     type=float,
-    help="Validate and save an exponential moving average of the weights, of this decay, such as 0.999.",
+    metavar="DECAY",
+    help="Validate and save an exponential moving average of the weights, with this decay, such as 0.999.",
 )
 @precision_option
 @devices_option
@@ -219,8 +237,8 @@ def train(
     """Train a network, or resume its training.
 
     Without --dataset it trains on the 1,797 digits that scikit-learn ships. The run folder gets run.json
-    (settings, hardware, results), history.csv (one row an epoch), checkpoints and, at the end, model.keras.
-    Ctrl-C saves a checkpoint; the same command goes on from there.
+    (settings, hardware, results), history.csv (one row per epoch), checkpoints and, at the end, model.keras.
+    Ctrl-C saves a checkpoint; the same command resumes the run.
 
     Examples:
 

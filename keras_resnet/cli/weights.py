@@ -30,9 +30,12 @@ class Triple(click.ParamType):
 @command("import-weights")
 @click.argument("file")
 @click.option(
-    "--name", required=True, metavar="NETWORK", help="Whose weights they are: resnet50, vgg16, resnet20, …"
+    "--name",
+    required=True,
+    metavar="NETWORK",
+    help="Network that the weights belong to: resnet50, vgg16, resnet20, …",
 )
-@click.option("--classes", type=COUNT, metavar="N", help="Refuse a file of another number of classes than N.")
+@click.option("--classes", type=COUNT, metavar="N", help="Fail unless the file has N classes.")
 @click.option(
     "--shortcut",
     type=click.Choice(["A", "B", "C"]),
@@ -45,14 +48,14 @@ class Triple(click.ParamType):
     help="Convolution of its bottlenecks that has the stride; by default what the file says, else 3x3 for "
     "torch and 1x1 for keras.applications.",
 )
-@click.option("--mean", type=Triple(), help="What was subtracted from its inputs, in units of 0…255.")
-@click.option("--std", type=Triple(), help="What they were then divided by, in units of 0…255.")
+@click.option("--mean", type=Triple(), help="Mean subtracted from its inputs, in units of 0…255.")
+@click.option("--std", type=Triple(), help="Deviation that they were then divided by, in units of 0…255.")
 @click.option(
     "--padding",
     type=click.Choice(["both", "end"]),
-    help="Where its option A has the zero channels: on both sides of the others, or after them.",
+    help="Where option A pads the zero channels: on both sides (both) or at the end (end).",
 )
-@click.option("--label-names", metavar="FILE", help="Text file of the class names, one a line.")
+@click.option("--label-names", metavar="FILE", help="Text file of the class names, one per line.")
 @click.option(
     "--output", default="model.keras", show_default=True, metavar="FILE.keras", help="File to write."
 )
@@ -71,8 +74,8 @@ def import_weights(
     """Convert weights of other libraries to a .keras file.
 
     FILE is torchvision's, timm's, keras.applications' or a CIFAR checkpoint: .pth or .th (nothing in the
-    pickle is executed), .safetensors, .h5. Wrong depth, missing, surplus and
-    misshapen tensors are listed by name.
+    pickle is executed), .safetensors, .h5. Wrong depth, missing, surplus and misshapen tensors are listed by
+    name.
 
     Examples:
 

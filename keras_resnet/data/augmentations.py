@@ -168,7 +168,7 @@ def _operations() -> dict[str, Operation]:
 
 
 def _each(numbers: tf.Tensor) -> tf.Tensor:
-    """One number an image, [n], as [n, 1, 1, 1]."""
+    """One number per image, [n], as [n, 1, 1, 1]."""
     return numbers[:, None, None, None]
 
 

@@ -122,7 +122,7 @@ def _find(name: str, data_dir: str | None) -> Any:
         # TFDS would fetch a community's code for NAMESPACE:NAME and run it; names come from model files too.
         if tfds.core.naming.parse_builder_name_kwargs(name)[0].namespace:
             raise UsageError(
-                f"{name!r} is a community's data set, which runs code from elsewhere: prepare it yourself "
+                f"{name!r} is a community data set, which runs third-party code: prepare it yourself "
                 "and name a folder of class folders"
             )
         return tfds.builder(name, data_dir=data_dir)
@@ -159,7 +159,7 @@ def _prepare(name: str, builder: Any) -> None:
     except Exception as error:
         if _is_offline(error):
             raise UserError(offline) from None
-        # TFDS asserts that these files are there; anything else, such as a full disk, is told as it is.
+        # TFDS asserts that these files are there; anything else, such as a full disk, is reported as it is.
         if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and isinstance(error, AssertionError | FileNotFoundError):
             wanted = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
             raise UserError(

@@ -31,7 +31,7 @@ def decode_image(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS) -> tf.Ten
     EXIF orientation is ignored, as ImageNet's published results do.
 
     Args:
-        contents: scalar string, the file's bytes (the format is told from them, not from a name).
+        contents: scalar string, the file's bytes (the format is detected from them, not from a name).
         max_pixels: an image with more pixels is refused before it is decoded.
 
     Returns:

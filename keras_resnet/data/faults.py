@@ -10,8 +10,8 @@ from keras_resnet.errors import first_line
 
 LONGEST = 200  # characters; some of TensorFlow's messages have the file in them
 
-# What decoding bytes that are no image raises. TensorFlow's message can have bytes of the file in it, which
-# need not be UTF-8: then Python fails to make a text of it.
+# What decoding bytes that are not an image raises. TensorFlow's message can have bytes of the file in it,
+# which need not be UTF-8: then Python fails to make a text of it.
 UNREADABLE = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, UnicodeDecodeError)
 
 

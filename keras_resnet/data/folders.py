@@ -1,4 +1,4 @@
-"""Class folders: `DIR/train/<class>/…/image.jpg`, listed once, with errors a user can mend. No TensorFlow."""
+"""Class folders: `DIR/train/<class>/…/image.jpg`, listed once, with errors a user can fix. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def list_class_folders(root: str | Path) -> ClassFolders:
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"{root} is no folder: name an existing one")
+        raise UserError(f"{root} is not a folder: name an existing one")
     found = {name: root / name for name in SPLIT_NAMES if (root / name).is_dir()}
     splits = found or {"all": root}
     classes = {split: _class_names(folder, split, root) for split, folder in splits.items()}
@@ -133,12 +133,12 @@ def _listing(folder: Path, classes: tuple[str, ...]) -> Listing:
         labels += [label] * len(files)
     if foreign:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(foreign.items()))
-        print(f"{folder}: files left out: {kinds} (read are {', '.join(SUFFIXES)})", file=sys.stderr)
+        print(f"{folder}: files left out: {kinds} (supported: {', '.join(SUFFIXES)})", file=sys.stderr)
     return Listing(tuple(paths), np.array(labels, np.int32))
 
 
 def images_below(folder: Path, foreign: Counter[str] | None = None) -> list[str]:
-    """Image files below `folder` by name; what is hidden (`._1.jpg`, `.ipynb_checkpoints/`) is no image.
+    """Image files below `folder` by name; what is hidden (`._1.jpg`, `.ipynb_checkpoints/`) is left out.
 
     Links are followed, each real folder once: they may form a ring.
 

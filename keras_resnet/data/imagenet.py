@@ -209,7 +209,7 @@ def pca_color(
         images: [..., H, W, 3], RGB 0…255.
         normals: [..., 3] float32, drawn from a normal distribution with deviation 0.1.
         eigenvalues: [3], as AlexNet uses them (see `statistics.Statistics`).
-        eigenvectors: [3, 3], a column a component, rows RGB.
+        eigenvectors: [3, 3], one column per component, rows RGB.
 
     Returns:
         [..., H, W, 3] float32, not clipped.

@@ -1,4 +1,4 @@
-"""Single image files that somebody names, as a network sees them."""
+"""Single image files named by the user, as a network sees them."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def view_of(name: str | os.PathLike[str], contents: bytes, info: ModelInfo) -> n
     """The test view of an image file's bytes, [S, S, 3] uint8; `name` is for the message.
 
     Raises:
-        UserError: the bytes are no readable image; the message ends with what the decoder says.
+        UserError: the bytes are not a readable image; the message ends with what the decoder says.
     """
     view = EvalView("single", info.image_size, info.resize)
     try:
         return image_to_view(tf.constant(contents), view).numpy()
     except UNREADABLE as error:
-        raise UserError(f"{name} is no readable JPEG, PNG, BMP or GIF image: {reason(error)}") from error
+        raise UserError(f"{name} is not a readable JPEG, PNG, BMP or GIF image: {reason(error)}") from error

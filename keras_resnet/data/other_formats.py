@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_resnet.data.graph import require
 
-# The contents of an image whose label is of no use: no format begins so, and the reason is told.
+# The contents of an image whose label is of no use: no format begins so, and the reason is reported.
 NO_LABEL = "no label, or one beyond the classes"
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -89,7 +89,7 @@ def _by_format(
 
 
 def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
-    """Decode an uncompressed BMP of 8 (palette), 24 or 32 bits a pixel."""
+    """Decode an uncompressed BMP of 8 (palette), 24 or 32 bits per pixel."""
     header = _integer(contents, 14, 4, big_endian=False)
     bits = _integer(contents, 28, 2, big_endian=False)
     compression = _integer(contents, 30, 4, big_endian=False)

@@ -32,7 +32,7 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, threads: int
         dataset: what to pack.
         output: a folder; created if needed, otherwise empty.
         shards: of the largest split.
-        threads: shards written at the same time; one a core by default.
+        threads: shards written at the same time; one per core by default.
 
     Raises:
         UsageError: fewer than one shard, or `output` is not empty.
@@ -45,7 +45,7 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, threads: int
         raise UsageError(f"{output} is not empty: name a new folder")
     for split in dataset.splits:
         if split_stream(dataset, split) is not None:
-            raise UsageError(f"{dataset.name} is in shards already: name their folder as --dataset")
+            raise UsageError(f"{dataset.name} is in shards already: pass their folder to --dataset")
     largest = max(dataset.splits.values())
     counts: dict[str, list[int]] = {}
     try:

@@ -174,7 +174,7 @@ def _offsets(path: Path) -> Iterator[int]:
             following = position + 16 + length
             if following > size:
                 raise UserError(
-                    f"{path} is no complete TFRecord file: it ends within a record; copy it again"
+                    f"{path} is not a complete TFRecord file: it ends within a record; copy it again"
                 )
             yield position
             position = following

@@ -56,7 +56,7 @@ class SkipLog:
                     name, reason = met[0], reasons[met[0]]
                     raise UserError(
                         f"{len(met)} of {total} images of split {split!r} are unreadable (first: {name}: "
-                        f"{reason}), more than the accepted {100 * self.limit:g}%: mend the data set, or "
+                        f"{reason}), more than the accepted {100 * self.limit:g}%: fix the data set, or "
                         "accept more with --skip-limit"
                     )
 
@@ -86,7 +86,7 @@ class SkipLog:
     def write(self, path: str | Path) -> None:
         """Write `split,name,reason` lines to the CSV file `path`; the file says so too where none was.
 
-        It is replaced as a whole. Names that are no UTF-8 are written byte by byte as they are.
+        It is replaced as a whole. Names that are not valid UTF-8 are written byte by byte as they are.
         """
         with self._lock:
             rows = [(split, *row) for split, reasons in self._reasons.items() for row in reasons.items()]

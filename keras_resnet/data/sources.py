@@ -13,7 +13,7 @@ from keras_resnet.data.slices import split_name, split_range
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.quiet import import_tensorflow
 
-SMALL = 64  # pixels; up to this, images of one size are small pictures, what the networks of Sec. 4.2 are for
+SMALL = 64  # pixels; up to this, images of one size are small, what the networks of Sec. 4.2 are for
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def hold_out(dataset: Dataset, *, images: int = 5000, seed: int = 0) -> Dataset:
     if not dataset.classes <= images < train:
         raise UsageError(
             f"cannot hold out {images} of the {train} training images of {dataset.name}: "
-            f"between {dataset.classes} (one a class) and {train - 1}"
+            f"between {dataset.classes} (one per class) and {train - 1}"
         )
     rest = {split: count for split, count in dataset.splits.items() if split != "train"}
     splits = {"train": train - images, "val": images, **rest}

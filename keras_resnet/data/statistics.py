@@ -30,7 +30,7 @@ class Statistics:
             images share one size; else None.
         eigenvalues: [3] float32, largest first: those of the covariance of RGB / 255, times 255, so
             that AlexNet's colour shift comes out in levels.
-        eigenvectors: [3, 3] float32, a column a component, rows RGB.
+        eigenvectors: [3, 3] float32, one column per component, rows RGB.
     """
 
     mean: tuple[float, ...]

@@ -51,7 +51,7 @@ def open_shards(folder: Path) -> ShardFolder:
             return _described(folder, json.loads(description.read_text(encoding="utf-8")), files)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{description} is damaged, or not of `keras-resnet data pack` ({error!r}): "
+                f"{description} is damaged, or not written by `keras-resnet data pack` ({error!r}): "
                 "restore or remove it"
             ) from error
     with ThreadPoolExecutor(16) as pool:
@@ -83,7 +83,7 @@ def _described(folder: Path, description: dict, files: Mapping[str, tuple[str, .
 def _undescribed(
     folder: Path, files: Mapping[str, tuple[str, ...]], counts: Mapping[str, tuple[int, ...]]
 ) -> ShardFolder:
-    """Shards of other origin: a sample tells labels and names; splits without labels are left out."""
+    """Shards of other origin: a sample shows labels and names; splits without labels are left out."""
     largest = files[max(counts, key=lambda split: sum(counts[split]))]
     found = {
         split: texts
@@ -127,7 +127,7 @@ def _complete_splits(folder: Path) -> dict[str, tuple[str, ...]]:
             raise UserError(
                 f"{folder}: split {split!r} lacks shard {missing[0]:05d} of {count:05d}"
                 if missing
-                else f"{folder}: split {split!r} is there in two numbers of shards: remove one"
+                else f"{folder}: split {split!r} has two sets of shards, of different numbers: remove one"
             )
         splits[split] = tuple(shards[number] for number in range(count))
     return splits

@@ -156,7 +156,7 @@ def image_to_view(contents: tf.Tensor, view: EvalView) -> tf.Tensor:
     """Decode an image file's bytes and apply `eval_single` or `eval_ten_crops`.
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are no readable image.
+        tf.errors.InvalidArgumentError: the bytes are not a readable image.
     """
     image = decode.decode_image(contents)
     return eval_ten_crops(image, view) if view.name == "10-crop" else eval_single(image, view)

@@ -11,7 +11,7 @@ LEFT, BELOW, HISTOGRAM = 46, 40, 60
 
 
 def reliability_diagram(calibration: Calibration) -> str:
-    """Accuracy over confidence, a bar a bin, and how many images each bin has; the diagonal is perfect."""
+    """Accuracy over confidence, one bar per bin, and the images in each bin; the diagonal is perfect."""
     bins = len(calibration.images)
     width = SIDE / bins
     most = max(1, int(calibration.images.max()))

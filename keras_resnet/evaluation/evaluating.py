@@ -52,12 +52,12 @@ def evaluate(
         split: "test" where there is one (with labels), else the validation split.
         views: "single" (one central crop), "10-crop" (four corners and centre with mirror images,
             probabilities averaged), or "multi-scale" (whole images at several sizes, Sec. 3.4).
-        batch_size: views a step, over all local devices; changes nothing but speed and memory.
+        batch_size: views per step, over all local devices; affects only speed and memory.
         sizes: shorter sides of the multi-scale test in pixels; the paper's, in proportion to the
             model's image size, by default.
         save_scores: an .npz file for `combine_scores`. An interrupted run with the same arguments
-            goes on where it stopped, from the file beside it that ends in `.partial`.
-        progress: a bar on stderr if it is a terminal, else a line a minute.
+            resumes where it stopped, from the file beside it that ends in `.partial`.
+        progress: a bar on stderr if it is a terminal, else one line per minute.
         strategy: a `tf.distribute` strategy; every image is computed once on one of its devices.
         skip_limit: the largest accepted share of unreadable images.
 
@@ -74,7 +74,7 @@ def evaluate(
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     split = split or evaluation_split(dataset)
-    # What is wrong with the call is told before hours of computing.
+    # Mistakes in the call are reported before hours of computing.
     dataset.images(split)
     for model in models:
         if isinstance(model, (str, os.PathLike)) and not Path(model).exists():
@@ -196,7 +196,7 @@ class _Run:
         return log
 
     def _identity(self, classifier: Classifier, view: EvalView) -> dict[str, Any]:
-        """What must be the same for an interrupted run to go on: as JSON knows it."""
+        """What must be the same for an interrupted run to resume: as JSON knows it."""
         path = classifier.path
         files = [] if path is None else [path, *path.rglob("*")]
         return {

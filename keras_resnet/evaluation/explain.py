@@ -66,9 +66,7 @@ def explain(
     info = classifier.info
     view = view_of(image_path, read_file(image_path), info)
     if label is not None and label not in info.label_names:
-        raise UsageError(
-            f"{model_path} knows no class {label!r}; it knows {', '.join(info.label_names[:20])}"
-        )
+        raise UsageError(f"{model_path} has no class {label!r}; it has {', '.join(info.label_names[:20])}")
     labels = None if label is None else [info.label_names.index(label)]
     heatmaps, probabilities = heatmaps_of(classifier.model)(view[None], labels)
     chosen = int(tf.argmax(probabilities[0])) if labels is None else labels[0]
@@ -101,7 +99,7 @@ def heatmaps_of(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]
         probabilities [N, classes]), both float32. It may be called inside a `tf.function`.
 
     Raises:
-        UserError: the network is none of ours, or has no classifier.
+        UserError: the network is not one of ours, or has no classifier.
     """
     outputs = features(model).output
     classifier = model.layers[-1]

@@ -1,4 +1,4 @@
-"""The mistakes that a model was surest of: wrong labels, ambiguous images, or what it has not learned."""
+"""A model's most confident mistakes: wrong labels, ambiguous images, or what it has not learned."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Mistake:
 
 
 def confident_mistakes(scores: Scores, count: int = 24) -> list[Mistake]:
-    """The `count` mistakes with the highest probability of the wrong class, surest first."""
+    """The `count` mistakes with the highest probability of the wrong class, most confident first."""
     predicted = scores.probabilities.argmax(axis=1)
     confidence = scores.probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != scores.labels)
@@ -108,7 +108,7 @@ def _images(scores: Scores, dataset: Dataset, numbers: set[int]) -> dict[int, tu
 
 
 def gallery(scores: Scores, dataset: Dataset, count: int = 24) -> Gallery | None:
-    """The `count` surest mistakes as pictures of a page, surest first; None where there are no mistakes.
+    """The `count` most confident mistakes as pictures of a page, in that order; None where there are none.
 
     Raises:
         UserError: `dataset` has other images than were scored.
@@ -120,7 +120,7 @@ def gallery(scores: Scores, dataset: Dataset, count: int = 24) -> Gallery | None
         )
         for mistake, picture in zip(mistakes, pictures(mistakes, scores, dataset), strict=True)
     ]
-    caption = f"{len(shown)} of the mistakes on {scores.dataset} ({scores.split}), surest first."
+    caption = f"{len(shown)} of the mistakes on {scores.dataset} ({scores.split}), most confident first."
     return Gallery(shown, "mistakes", caption) if shown else None
 
 
@@ -137,7 +137,7 @@ def _encoded(picture: Image.Image) -> bytes:
 def write_mistakes_sheet(
     evaluation: Evaluation, dataset: Dataset, path: str | os.PathLike[str], count: int = 24
 ) -> Path:
-    """Write a PNG of the surest mistakes, each with its true class, the predicted one and its probability.
+    """Write a PNG of the most confident mistakes, each with its true and predicted class and the probability.
 
     Raises:
         UserError: the file cannot be written, or `dataset` has changed since it was scored.

@@ -1,4 +1,4 @@
-"""How far an evaluation is: a bar on a terminal, a line a minute elsewhere; always on stderr."""
+"""How far an evaluation is: a bar on a terminal, one line per minute elsewhere; always on stderr."""
 
 from __future__ import annotations
 

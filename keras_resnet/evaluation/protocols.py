@@ -72,7 +72,7 @@ def class_order(classifier: Classifier, dataset: Dataset) -> np.ndarray:
     ours, theirs = list(classifier.info.label_names), list(dataset.label_names)
     if len(ours) != len(theirs):
         raise UserError(
-            f"{classifier.name} knows {len(ours)} classes ({_few(ours)}), {dataset.name} has {len(theirs)} "
+            f"{classifier.name} has {len(ours)} classes ({_few(ours)}), {dataset.name} has {len(theirs)} "
             f"({_few(theirs)}): evaluate on the data set that it was trained on"
         )
     place = np.arange(len(ours))

@@ -1,4 +1,4 @@
-"""An evaluation as a page: errors by class, confusions, calibration and the surest mistakes."""
+"""An evaluation as a page: errors by class, confusions, calibration and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def write_report(
     Args:
         evaluation: what to report.
         path: the file to write.
-        dataset: where the images are; with it the page shows the `mistakes` surest mistakes.
+        dataset: where the images are; with it the page shows the most confident mistakes.
         baseline: another evaluation on the same images to compare with (McNemar's test).
-        mistakes: how many of them.
+        mistakes: how many mistakes to show.
 
     Raises:
         UserError: the file cannot be written, or `dataset` or `baseline` are about other images.
@@ -148,15 +148,17 @@ def _confusions(evaluation: Evaluation) -> Section:
 
 def _calibration(evaluation: Evaluation) -> Section:
     caption = (
-        "How often the model is right when it says that it is this sure. Bars below the dashed line: it is "
-        "surer than it should be."
+        "How often the model is right at each confidence. Bars below the dashed line: it is more confident "
+        "than it should be."
     )
     diagram = charts.reliability_diagram(evaluation.calibration)
     return Section("Calibration", [Plot([diagram], caption, "calibration")])
 
 
 def _mistakes(evaluation: Evaluation, dataset: Dataset, count: int) -> Section:
-    return Section("Surest mistakes", [gallery(evaluation.scores, dataset, count) or Paragraph("None.")])
+    return Section(
+        "Most confident mistakes", [gallery(evaluation.scores, dataset, count) or Paragraph("None.")]
+    )
 
 
 def _skipped(evaluation: Evaluation) -> Section | None:

@@ -26,7 +26,7 @@ class Evaluation:
         intervals: 95 % intervals of the two errors by their names (Wilson), in percent.
         per_class_error: [classes], top-1 error in percent; NaN for classes without images.
         confusion: [classes, classes], images by (true, predicted).
-        calibration: how often the model is right, by how sure it is; fractions.
+        calibration: how often the model is right, by its confidence; fractions.
     """
 
     scores: Scores

@@ -24,10 +24,10 @@ Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # index [n], labels [n], proba
 
 @dataclass
 class Collected:
-    """Scores as they come in, one block of rows a batch; saved now and then if there is a `file`.
+    """Scores as they come in, one block of rows per batch; saved now and then if there is a `file`.
 
-    `identity` says which model is scored on what. A run that was interrupted goes on from its `file` if
-    that tells of the same; `skipped` are the unreadable files, known only when the run is complete.
+    `identity` says which model is scored on what. An interrupted run resumes from its `file` if that
+    has the same identity; `skipped` are the unreadable files, known only when the run is complete.
     """
 
     identity: dict[str, Any]
@@ -44,7 +44,7 @@ class Collected:
         if self.file is not None and self.file.exists():
             try:
                 meta, arrays = read_arrays(self.file)
-            except UserError:  # a machine that died may leave half a file: nothing to go on from
+            except UserError:  # a machine that died may leave half a file: nothing to resume from
                 return np.zeros(0, np.int64)
             if meta.get("identity") == self.identity:
                 self.index, self.labels = [arrays["index"]], [arrays["labels"]]

@@ -145,7 +145,7 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict, dict[str, np.ndarra
     """The inverse of `write_arrays`.
 
     Raises:
-        UserError: there is no such file, or it is none of ours.
+        UserError: there is no such file, or it is not one of ours.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:

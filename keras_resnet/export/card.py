@@ -78,7 +78,7 @@ def build_card(info: ModelInfo, export: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_others_readme(folder: Path) -> None:
-    """Raise a UserError where the card would replace a README.md that is none of ours."""
+    """Raise a UserError where the card would replace a README.md that we did not write."""
     if (folder / README).exists() and not (folder / CARD).exists():
         raise UserError(
             f"{folder} has a {README} of its own, which the model card would replace: export elsewhere"
@@ -98,7 +98,7 @@ def refuse_another_model(info: ModelInfo, folder: Path, prefix: str = "") -> Non
         different = [word for key, word in _IDENTITY.items() if theirs[key] != info.to_json()[key]]
         name = theirs["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no model card: choose another --output, or remove it") from error
+        raise UserError(f"{path} is not a model card: choose another --output, or remove it") from error
     if different:
         raise UserError(
             f"{folder} has exports of another model ({name}; different: {', '.join(different)}): "
@@ -121,7 +121,7 @@ def readme(card: Mapping[str, Any]) -> str:
     rows = [
         ("architecture", _architecture(model)),
         ("parameters", f"{card['parameters']:,}"),
-        ("multiply-adds an image", f"{card['multiply_adds']:,}"),
+        ("multiply-adds per image", f"{card['multiply_adds']:,}"),
         ("trained on", model["dataset"] or "not recorded"),
         ("recipe", model["recipe"] or "not recorded"),
         (
@@ -170,7 +170,7 @@ def _architecture(model: Mapping[str, Any]) -> str:
 
 
 def _results(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """One row an error, in percent, with what it was measured on as far as that is recorded."""
+    """One row per error, in percent, with what it was measured on as far as that is recorded."""
     given = {"split": "{} split", "images": "{:,} images", "views": "{} view"}
     on = ", ".join(text.format(results[key]) for key, text in given.items() if key in results)
     rows = [

@@ -110,7 +110,7 @@ def export_model(
     if saved_model_folder(model_path) or Path(model_path).suffix in SUFFIXES.values():
         raise UserError(f"{model_path} is an export already: export the run or .keras file that it came from")
     saved = load_model(model_path)
-    facts: dict[str, Any] = card.provenance(model_path)  # before a training that goes on replaces the file
+    facts: dict[str, Any] = card.provenance(model_path)  # before a resumed training run replaces the file
     network, info, name = folded_network(saved), saved.info, default_name(model_path)
     reference = reference_function(saved)
     folder = Path(output) if output else Path("exports") / name
@@ -139,13 +139,13 @@ def export_model(
 
 def _check(format: str, precision: str, images: Sequence[Any], ten_crop: bool) -> None:
     if format not in PRECISIONS:
-        raise UsageError(f"unknown format {format!r}; there are {', '.join(PRECISIONS)}")
+        raise UsageError(f"unknown format {format!r}; choose one of {', '.join(PRECISIONS)}")
     if precision not in PRECISIONS[format]:
         raise UsageError(f"{format} has no precision {precision!r}; choose {', '.join(PRECISIONS[format])}")
     if precision == "int8" and not images:
         raise UsageError("int8 needs images to calibrate with: name some of the data it will see")
     if ten_crop and format != "saved_model":
-        raise UsageError(f"the 10-crop endpoint is one of SavedModels; {format} has none")
+        raise UsageError(f"only SavedModels have the 10-crop endpoint, not {format}")
 
 
 def _file_name(name: str, format: str, precision: str) -> str:

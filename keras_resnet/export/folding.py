@@ -1,6 +1,6 @@
 """Batch normalisation folded into the convolutions before it: a network as plain kernels and biases.
 
-At inference BN is y = γ·(x − μ)/√(σ² + ε) + β, a scale and an offset a channel, so it vanishes into the
+At inference BN is y = γ·(x − μ)/√(σ² + ε) + β, a scale and an offset per channel, so it vanishes into the
 convolution: kernel·s and β − μ·s with s = γ/√(σ² + ε). Computed in float64 and rounded once.
 """
 

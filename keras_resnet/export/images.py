@@ -40,7 +40,7 @@ def parity_images(paths: Sequence[str | os.PathLike[str]], info: ModelInfo, prec
     Where they are enough, int8 is calibrated on every second one and compared on the others.
 
     Raises:
-        UserError: a file is no readable image, or a folder has none.
+        UserError: a file is not a readable image, or a folder has none.
     """
     if not paths:
         crops = photo_crops(info.image_size)
@@ -85,7 +85,9 @@ def true_classes(files: Sequence[str], label_names: Sequence[str]) -> np.ndarray
     if list(label_names) == [str(number) for number in range(len(found))]:
         numbers |= {} if set(found) == set(numbers) else {name: n for n, name in enumerate(found)}
     if unknown := [folder for folder in found if folder not in numbers]:
-        print(f"errors are not compared: the folder {unknown[0]!r} is no class of the model", file=sys.stderr)
+        print(
+            f"errors are not compared: the folder {unknown[0]!r} is not a class of the model", file=sys.stderr
+        )
         return None
     return np.array([numbers[folder] for folder in folders])
 

@@ -97,7 +97,7 @@ def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict
         with zipfile.ZipFile(path) as archive:
             return function, json.loads(archive.read(CARD))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise UserError(f"{path} is no export of keras-resnet: it has no model card inside") from error
+        raise UserError(f"{path} is not an export of keras-resnet: it has no model card inside") from error
 
 
 def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -59,7 +59,7 @@ def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict
     session = _session(path)
     entries = session.get_modelmeta().custom_metadata_map
     if METADATA not in entries:
-        raise UserError(f"{path} is no export of keras-resnet: it has no model card inside")
+        raise UserError(f"{path} is not an export of keras-resnet: it has no model card inside")
     return _function(session), json.loads(entries[METADATA])
 
 

@@ -18,7 +18,7 @@ def folded_network(saved: LoadedModel) -> FoldedNetwork:
     """The model's weights, folded.
 
     Raises:
-        UserError: it is not a whole network of ours with as many label names as classes.
+        UserError: it is not one of our whole networks with as many label names as classes.
     """
     epsilons = {
         layer.epsilon for layer in saved.model.layers if isinstance(layer, keras.layers.BatchNormalization)

@@ -17,9 +17,9 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain text under a header; columns of numbers are set to the right.
+    """Rows of plain text under a header; columns of numbers are right-aligned.
 
-    `bars`, one of 0…1 a row, are drawn behind the rows where the page can draw.
+    `bars`, one of 0…1 per row, are drawn behind the rows where the page can draw.
     """
 
     header: Sequence[str]
@@ -127,7 +127,7 @@ class Page:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is set to the right: 8.75, 1,202, 8.75 ± 0.16, 12 %, −, or empty."""
+    """Whether a cell is right-aligned: 8.75, 1,202, 8.75 ± 0.16, 12 %, −, or empty."""
     kept = text.translate(str.maketrans("", "", " ,.±%×-−–+"))
     return not kept or kept.isdigit()
 

@@ -74,7 +74,7 @@ def to_svg(figure: Any) -> str:
 
 
 def save_png(figure: Any, path: str | Path) -> Path:
-    """Write the figure on white, 110 dots an inch.
+    """Write the figure on white, 110 dots per inch.
 
     Raises:
         UserError: the file cannot be written.

@@ -44,7 +44,9 @@ def list_experiments(workdir: str | Path) -> Answer:
             indented.append(f"needs ImageNet and about {shown['gpu_hours']} hours of one A100 (estimate)")
         elif shown["cpu_hours"]:
             hours = f"about {shown['cpu_hours']} hours of two CPU cores (estimate)"
-            indented.append(f"needs {entry.experiment.needs} and {hours}, or smaller pictures such as digits")
+            indented.append(
+                f"needs {entry.experiment.needs} and {hours}, or a smaller data set such as digits"
+            )
         else:
             indented.append("needs nothing: drawn from the descriptions of the networks")
         indented.append(entry.command)
@@ -71,7 +73,7 @@ def as_printed(experiment: Experiment) -> Answer:
         f"keras-resnet paper {experiment.name} --dataset imagenet2012"
     ]
     if experiment.cifar:
-        notes.append("its question on small pictures: --dataset cifar10, or --dataset digits")
+        notes.append("its question on small images: --dataset cifar10, or --dataset digits")
     return Answer(
         found | {"dataset": None, "runs": [], "rows": [row.to_json() for row in rows]},
         experiment.title,
@@ -150,18 +152,18 @@ def measure(
     output: str | Path | None = None,
     say: Say = lambda line: None,
 ) -> Answer:
-    """Train and test what `plan` lacks, then tell all that is measured.
+    """Train and test what `plan` lacks, then report all that is measured.
 
     Args:
         plan: what to measure.
-        budget: seconds after which the running training saves itself and stops.
-        show: only tell what is there; train nothing.
+        budget: seconds after which the current training run saves itself and stops.
+        show: only report what is there; train nothing.
         output: the plot's file; None: beside the runs, and none where matplotlib is missing.
         say: takes a line on what is being done.
 
     Raises:
         UserError: a run failed; earlier ones keep what they measured.
-        Interrupted: SIGINT or SIGTERM came; the running training has been saved.
+        Interrupted: SIGINT or SIGTERM came; the current training run has been saved.
     """
     if output:
         plots.require()
@@ -170,7 +172,7 @@ def measure(
     path = Path(output or plan.folder / f"{plan.experiment.name}.png")
     plot, notes = _try(lambda: results.plot(plan, path), bool(output))
     if not complete:
-        notes.append("the budget is spent; run the same command again to go on")
+        notes.append("the budget is spent; run the same command again to resume")
     data = results.collect(plan)
     lines = [data["summary"]] if "summary" in data else []
     if missing := sum(run.status != "measured" for run in plan.runs):

@@ -17,7 +17,7 @@ MARGIN = 0.5
 
 @dataclass(frozen=True)
 class Comparison:
-    """The shallowest and the deepest network of a kind at the end of their trainings.
+    """The shallowest and the deepest network of a kind at the end of training.
 
     Errors in percent, means over the seeds that both have; `train` on the augmented training images of
     the last epoch, `val` on the split that `held_out` names.

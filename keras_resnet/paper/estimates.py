@@ -1,4 +1,4 @@
-"""What the trainings that were not run would take, from known throughput."""
+"""What the runs that were not made would take, from known throughput."""
 
 from __future__ import annotations
 

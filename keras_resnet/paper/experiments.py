@@ -1,6 +1,6 @@
 """What each table and figure of the paper needs: the networks to train and how they are tested.
 
-Tables on ImageNet have a counterpart for small pictures (CIFAR-10, digits) where their question can be
+Tables on ImageNet have a counterpart for small images (CIFAR-10, digits) where their question can be
 asked there: options A/B/C of Table 3, the ensemble of Table 5.
 """
 
@@ -55,8 +55,8 @@ class Net:
 class Experiment:
     """A table or figure: its question, what is trained for it, and what is measured then.
 
-    `imagenet` and `cifar` are the networks by the pictures they are trained on; empty where the paper's
-    question cannot be asked of such pictures. `seeds` says how often the paper trained a network, where
+    `imagenet` and `cifar` are the networks by the images they are trained on; empty where the paper's
+    question cannot be asked of such images. `seeds` says how often the paper trained a network, where
     more than once.
     """
 
@@ -80,21 +80,21 @@ class Experiment:
         """What to train.
 
         Args:
-            small_pictures: the data are small pictures of one size (CIFAR-10, digits).
+            small_pictures: the data are small images of one size (CIFAR-10, digits).
             seeds: train each network from that many seeds; None: as often as the paper did.
             quick: only the depths of the laptop edition.
 
         Raises:
-            UsageError: the question cannot be asked of these pictures.
+            UsageError: the question cannot be asked of these images.
         """
         if small_pictures and not self.cifar:
             raise UsageError(
-                f"{self.name} needs larger pictures than these ({self.title}): name ImageNet or such class "
-                "folders with --dataset; table6 and figure6 are for small pictures"
+                f"{self.name} needs larger images than these ({self.title}): name ImageNet or such class "
+                "folders with --dataset; table6 and figure6 are for small images"
             )
         if not small_pictures and not self.imagenet:
             raise UsageError(
-                f"{self.name} needs small pictures of one size ({self.title}): name CIFAR-10, digits or such "
+                f"{self.name} needs small images of one size ({self.title}): name CIFAR-10, digits or such "
                 "class folders with --dataset"
             )
         nets = self.cifar if small_pictures else self.imagenet

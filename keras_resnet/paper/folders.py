@@ -19,7 +19,7 @@ RESPONSES = "responses.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run folder tells. Errors in percent; `history` is one row an epoch, as in history.csv.
+    """What a run folder holds. Errors in percent; `history` has one row per epoch, as in history.csv.
 
     `evaluations` are by views, as `one_run.py` wrote them; `responses` as `responses.py` did.
     """
@@ -85,12 +85,12 @@ def read_run(path: str | Path) -> RunFolder:
     """Read the run folder at `path`.
 
     Raises:
-        UserError: it is none, or its first epoch is not over.
+        UserError: it is not a run folder, or its first epoch is not over.
     """
     path = Path(path)
     record = read_json(path / "run.json")
     if record is None or "settings" not in record:
-        raise UserError(f"{path} is no run folder: it has no run.json with settings")
+        raise UserError(f"{path} is not a run folder: it has no run.json with settings")
     evaluations = {}
     for file in sorted(path.glob("evaluation-*.json")):
         evaluations[file.stem.removeprefix("evaluation-")] = read_json(file) or {}
@@ -98,7 +98,7 @@ def read_run(path: str | Path) -> RunFolder:
 
 
 def find_runs(paths: Sequence[str | Path]) -> list[RunFolder]:
-    """Read run folders, each once; a path that is none itself stands for all run folders below it.
+    """Read run folders, each once; any other path stands for all run folders below it.
 
     Raises:
         UserError: there is none.
@@ -113,7 +113,7 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFolder]:
         if not found:
             raise UserError(f"no run folder at or below {path}: name what `keras-resnet train` wrote")
         runs += found
-    return list({run.path.resolve(): run for run in runs}.values())  # one named twice is no second seed
+    return list({run.path.resolve(): run for run in runs}.values())  # one named twice is not a second seed
 
 
 def same_data(name: str, other: str) -> bool:

@@ -45,7 +45,7 @@ class Row:
 
 
 def rows(plan: Plan) -> list[Row]:
-    """One row a network, in the plan's order; networks that are not measured yet have empty errors."""
+    """One row per network, in the plan's order; networks that are not measured yet have empty errors."""
     found: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     nets: dict[tuple[str, str | None], Net] = {}
     for run in plan.runs:

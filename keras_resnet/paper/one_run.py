@@ -32,11 +32,11 @@ def main() -> None:
 
 
 def measure(run: PlannedRun) -> None:
-    """Train, test and measure responses, each unless it is done; a training goes on where it stopped.
+    """Train, test and measure responses, each unless it is done; training resumes where it stopped.
 
     Raises:
         UserError: the data or the folder are not usable.
-        Interrupted: asked to stop; the same call goes on.
+        Interrupted: asked to stop; the same call resumes.
     """
     from keras_resnet.quiet import import_tensorflow
 

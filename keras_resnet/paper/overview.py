@@ -69,7 +69,7 @@ def overview(workdir: str | Path = DEFAULT_WORKDIR) -> list[Entry]:
 def _measured(experiment: Experiment, commands: Mapping[Path, Sequence[str]]) -> tuple[Measured, ...]:
     found = []
     for folder, command in commands.items():
-        counts = []  # small pictures or large ones: a folder has either
+        counts = []  # small images or large ones: a folder has either
         if experiment.cifar:
             counts.append(_counts(experiment, folder, _seeds(command), small=True))
         if experiment.imagenet:

@@ -86,12 +86,12 @@ def tables(plan: Plan) -> list[Table]:
 def others_table(experiment: Experiment, shown: Sequence[Row]) -> list[Table]:
     """The rows that the paper prints in that table and that none of `shown` stands for, if any.
 
-    Those of other people's methods; for a question of ImageNet asked of small pictures, all of them.
+    Those of other people's methods; for a question of ImageNet asked of small images, all of them.
     """
     own = [row.paper for row in shown]
     rows = [row for row in printed(experiment.name) if row not in own]
     cells = [(row.method, _number(row.top1), _number(row.top5), row.note) for row in rows]
-    header = (f"in the paper also, {experiment.needs}", "top-1 error %", "top-5 error %", "")
+    header = (f"also in the paper, {experiment.needs}", "top-1 error %", "top-5 error %", "")
     return [Table(header, cells)] if cells else []
 
 

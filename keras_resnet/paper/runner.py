@@ -1,4 +1,4 @@
-"""Runs a plan: one process a run, one after the other, until all is measured or the budget is spent."""
+"""Runs a plan: one process per run, one after the other, until all is measured or the budget is spent."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def seconds_of(budget: str) -> float:
 def run_plan(plan: Plan, *, budget: float | None = None, say: Say = lambda line: None) -> bool:
     """Train and test what the plan lacks; returns whether everything is measured now.
 
-    When `budget` (seconds) is over, the running training saves itself and stops; the same call goes on.
+    When `budget` (seconds) is over, the current run saves itself and stops; the same call resumes it.
 
     Raises:
         UserError: a run failed; earlier ones keep what they measured.
-        Interrupted: SIGINT or SIGTERM came; the running training has been saved.
+        Interrupted: SIGINT or SIGTERM came; the current training run has been saved.
     """
     deadline = None if budget is None else time.monotonic() + budget
     todo = [run for run in plan.runs if run.status != "measured"]
@@ -48,7 +48,7 @@ def run_plan(plan: Plan, *, budget: float | None = None, say: Say = lambda line:
     for number, run in enumerate(todo, done + 1):
         if deadline is not None and time.monotonic() >= deadline:
             return False
-        verb = "going on with" if run.status == "begun" else "training"
+        verb = "resuming" if run.status == "begun" else "training"
         say(f"[{number}/{len(plan.runs)}] {verb} {run.net.label}, seed {run.net.seed}, in {run.folder}")
         if not _run_one(run, deadline):
             return False
@@ -73,7 +73,7 @@ def _run_one(run: PlannedRun, deadline: float | None) -> bool:
         except Interrupted as interrupted:
             _stop(process)
             raise Interrupted(
-                f"stopped in {run.folder}; run the same command again to go on", interrupted.exit_code - 128
+                f"stopped in {run.folder}; run the same command again to resume", interrupted.exit_code - 128
             ) from None
     if process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # somebody stopped it alone
         raise Interrupted(_last_words(words, run, process.returncode), process.returncode - 128)
@@ -99,9 +99,9 @@ def _last_words(words: str, run: PlannedRun, code: int) -> str:
     if lines:
         return f"{run.net.label}: {lines[-1]}"
     reason = (
-        "was killed, perhaps for want of memory" if code == -signal.SIGKILL else f"ended with code {code}"
+        "was killed, perhaps for lack of memory" if code == -signal.SIGKILL else f"ended with code {code}"
     )
-    return f"{run.net.label}: its training in {run.folder} {reason}; run the same command again to go on"
+    return f"{run.net.label}: its training in {run.folder} {reason}; run the same command again to resume"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ MOST_LAYERS = 200  # beyond, tracing the measurement of responses takes minutes
 def measure(runs: Sequence[RunFolder], data_dir: str | None = None, skip_limit: float = 0.05) -> None:
     """Test finished runs that have not been, and measure CIFAR networks' responses; say what could not be.
 
-    Nothing here ends a report: runs whose data are elsewhere are reported with what their folders tell.
+    Nothing here ends a report: runs whose data are elsewhere are reported with what their folders hold.
     """
     todo = [run for run in runs if run.finished and (not run.evaluations or _lacks_responses(run))]
     if not todo:

@@ -1,4 +1,4 @@
-"""Sample mistakes: the images that a run was surest about and wrong."""
+"""Sample mistakes: the images that a run was most confident about and wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ COUNT = 12
 
 
 def surest_mistakes(run: RunFolder, data_dir: str | None = None, count: int = COUNT) -> Gallery | None:
-    """The run's surest mistakes on its test split; None where scores or images are not at hand."""
+    """The run's most confident mistakes on its test split; None where scores or images are not at hand."""
     scores = run.path / "scores-single.npz"
     if not scores.exists():
         return None

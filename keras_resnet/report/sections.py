@@ -22,7 +22,7 @@ CURVES_PER_PLOT = 7  # there are as many colours; a group has a plot of plain ne
 
 
 def summary(runs: Sequence[RunFolder]) -> Section:
-    """One row a run, how it ended; a table and a verdict for all runs under equal conditions."""
+    """One row per run: how it ended; a table and a verdict for all runs under equal conditions."""
     blocks: list[Block] = []
     groups = _equal_conditions(runs)
     for where, group in groups.items():
@@ -108,7 +108,7 @@ def against_paper(runs: Sequence[RunFolder]) -> Section | None:
     """Test errors beside the paper's and others', a table for all runs under equal conditions and each kind
     of views."""
     blocks: list[Block] = []
-    for where, group in _equal_conditions(runs).items():  # runs under other conditions are no further seeds
+    for where, group in _equal_conditions(runs).items():  # runs under other conditions are not further seeds
         dataset = str(group[0].settings["dataset"])
         for views in ("single", "10-crop", "multi-scale"):
             rows = _rows(group, views)
@@ -119,7 +119,7 @@ def against_paper(runs: Sequence[RunFolder]) -> Section | None:
             caption = (
                 f"{where}, {_range(steps)} steps; measured on {rows[0].images:,} test images ({views} view). "
                 "The paper's numbers are for CIFAR-10 (64,000 steps of 128) or ImageNet (600,000 of 256): "
-                "other data or shorter trainings are no reproduction."
+                "other data or shorter training runs do not reproduce them."
             )
             blocks += [Table(table.header, table.rows, caption), *sources_table(rows)]
             if points := depth_points(rows, dataset):
@@ -181,11 +181,11 @@ def responses(runs: Sequence[RunFolder]) -> Section | None:
 
 
 def mistakes(runs: Sequence[RunFolder], data_dir: str | None) -> Section | None:
-    """The surest mistakes of the best run whose scores and images are at hand."""
+    """The most confident mistakes of the best run whose scores and images are at hand."""
     tested = [run for run in runs if "single" in run.evaluations]
     for run in sorted(tested, key=lambda run: run.evaluations["single"]["top1_error"]):
         if gallery := surest_mistakes(run, data_dir):
-            return Section(f"Surest mistakes of {run.net.label}", [gallery])
+            return Section(f"Most confident mistakes of {run.net.label}", [gallery])
     return None
 
 
@@ -228,7 +228,7 @@ def settings(runs: Sequence[RunFolder]) -> Section:
     if differing:
         rows = [
             (name, *(values[i] for _, values in differing)) for i, name in enumerate(_names(runs))
-        ]  # one row a run: there may be many runs, but few settings differ
+        ]  # one row per run: there may be many runs, but few settings differ
         blocks.append(Table(("run", *(name for name, _ in differing)), rows))
     commands = dict.fromkeys(str(run.record.get("command", "")) for run in runs)
     blocks.append(Code("\n".join(filter(None, commands))))

@@ -30,7 +30,7 @@ class Endpoint:
 
     `inputs` and `outputs` are the arrays' dtypes and shapes by name (None for a free side, the batch first;
     a dtype of objects for bytes). `run` raises one of `data.faults.UNREADABLE` where values make no sense,
-    such as bytes that are no image.
+    such as bytes that are not an image.
     """
 
     inputs: Specs
@@ -72,7 +72,7 @@ def load_served(path: str | os.PathLike[str], name: str | None = None) -> Served
         UsageError: the name has a slash.
     """
     if name and "/" in name:
-        raise UsageError(f"a name in the URL has no slash: {name!r}")
+        raise UsageError(f"a name in the URL cannot have a slash: {name!r}")
     classifier = open_form(path)
     model, folder = classifier.exported, classifier.path
     if model is None or folder is None:
@@ -106,7 +106,7 @@ def _described(specs: Mapping[str, tf.TensorSpec]) -> Specs:
 
 
 def _endpoints_of(classifier: Classifier) -> dict[str, Endpoint]:
-    """The endpoints of an export for a network that is none: those that its form allows."""
+    """The endpoints of an export, for a network that is not one: those that its form allows."""
     look_inside = None
     if classifier.model is not None:
         require_tensorflow("serving")  # other backends' models do not run inside its functions
@@ -130,7 +130,7 @@ def _inside(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]] |
     try:
         outputs = {**features(model).output, "features": model.layers[-1].input}
         heatmaps = heatmaps_of(model)
-    except UserError:  # somebody else's network, whose layers have other names
+    except UserError:  # a third-party network, whose layers have other names
         return None
     stages = keras.Model(model.input, outputs)
 

@@ -22,7 +22,7 @@ def look_at(contents: bytes, served: Served) -> dict[str, Any]:
         {"name", "top": [{"label", "probability"}], "view": data URL, "overlay": data URL or None}.
 
     Raises:
-        UserError: the bytes are no image.
+        UserError: the bytes are not an image.
     """
     from keras_resnet.evaluation.explain import enlarged, overlay
 

@@ -39,17 +39,17 @@ def parse(body: bytes, endpoints: Mapping[str, Endpoint], max_batch: int) -> Req
     """Parse the body of a predict request.
 
     Raises:
-        BadRequest: it is no JSON, lacks something, or does not fit the endpoint.
+        BadRequest: it is not JSON, lacks something, or does not fit the endpoint.
     """
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is no JSON: {type(error).__name__}") from error
+        raise BadRequest(f"the body is not JSON: {type(error).__name__}") from error
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object")
     name = data.get("signature_name") or DEFAULT  # "" is the default there too
     if not isinstance(name, str) or name not in endpoints:
-        raise BadRequest(f"unknown signature_name; there are {', '.join(endpoints)}")
+        raise BadRequest(f"unknown signature_name; choose one of {', '.join(endpoints)}")
     endpoint = endpoints[name]
     if ("instances" in data) == ("inputs" in data):
         raise BadRequest("the request needs either instances or inputs")

@@ -154,7 +154,7 @@ class Worker:
 
         if self.waiting >= self.limits.waiting:
             self.held -= len(body)
-            raise Refused(503, "too many requests wait; try again later")
+            raise Refused(503, "too many requests are waiting; try again later")
         self.waiting += 1
         future = asyncio.get_running_loop().run_in_executor(self.threads, work)
         # Both count until its thread is free again, which may be long after its client was told 504.
@@ -181,7 +181,7 @@ class Worker:
         limits = self.limits
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Refused(415, "compressed bodies are not read here: send it without Content-Encoding")
-        too_long = Refused(413, f"the body may have {limits.body} bytes")
+        too_long = Refused(413, f"the body may have at most {limits.body} bytes")
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > limits.body:
             raise too_long
@@ -194,7 +194,7 @@ class Worker:
                     if size > limits.body:
                         raise too_long
                     if self.held > limits.held:
-                        raise Refused(503, "too many requests wait; try again later")
+                        raise Refused(503, "too many requests are waiting; try again later")
                     parts.append(part)
         except BaseException as error:
             self.held -= size

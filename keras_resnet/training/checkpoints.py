@@ -49,7 +49,7 @@ def save_checkpoint(workdir: Path, checkpoint: Checkpoint, *, keep: int = 2, bes
         write_atomically(folder / BEST, data)
     write_atomically(path, data)
     files = _files(workdir)
-    damaged = [file for file in files if file > path]  # or the run would have gone on from there
+    damaged = [file for file in files if file > path]  # or the run would have resumed from there
     for old in damaged + [file for file in files if file <= path][:-keep]:
         old.unlink(missing_ok=True)
     for cut_short in folder.glob(".*.tmp"):  # what a kill left while saving
@@ -78,7 +78,7 @@ def latest_checkpoint(workdir: Path) -> Checkpoint | None:
 
 
 def best_checkpoint(workdir: Path) -> Checkpoint:
-    """The run as it was after the epoch of least validation error.
+    """The run as it was after the epoch with the lowest validation error.
 
     Raises:
         UserError: the file is gone or damaged.

@@ -1,4 +1,4 @@
-"""What must hold before a run starts or goes on: each a refusal in one line."""
+"""What must hold before a run starts or resumes: each a refusal in one line."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def check_batch(settings: RunSettings, dataset: Dataset, strategy: tf.distribute
     images = dataset.images(settings.split)
     if batch > images:
         raise UserError(
-            f"recipe {settings.recipe.name} takes {batch} images a step, {dataset.name} has only {images} to "
-            "train on: choose a smaller --batch-size, or --recipe finetune with --weights"
+            f"recipe {settings.recipe.name} takes {batch} images per step, {dataset.name} has only {images} "
+            "to train on: choose a smaller --batch-size, or --recipe finetune with --weights"
         )
 
 
@@ -84,7 +84,7 @@ def _told(facts: Mapping[str, int]) -> str:
 
 
 def check_extras(habits: Habits) -> None:
-    """What is asked for beside the training is installed.
+    """What is asked for besides training is installed.
 
     Raises:
         UserError: it is not.

@@ -39,7 +39,7 @@ def make_strategy(
     if workers:
         _set_cluster(workers, worker_index)
     elif worker_index is not None:
-        raise UsageError(f"--worker-index {worker_index}: --workers must say which there are")
+        raise UsageError(f"--worker-index {worker_index}: --workers must list all of them")
     resolver = _cluster_resolver()
     if devices == "tpu":
         return _tpu_strategy()
@@ -104,15 +104,15 @@ def device_errors(strategy: tf.distribute.Strategy, workdir: Path) -> Iterator[N
         yield
     except tf.errors.ResourceExhaustedError as error:
         raise UserError(
-            "a device ran out of memory: take a smaller --batch-size (with --fresh), the same in parts with "
-            "--accumulate, a smaller --image-size, or --precision mixed_bfloat16"
+            "a device ran out of memory: use a smaller --batch-size (with --fresh), split the batch with "
+            "--accumulate, or use a smaller --image-size or --precision mixed_bfloat16"
         ) from error
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
         if workers_of(strategy)[1] == 1:
             raise
         raise UserError(
             f"another worker is gone; the run is saved in {workdir} up to its last checkpoint: start all "
-            "workers again with the same commands to go on"
+            "workers again with the same commands to resume"
         ) from error
 
 

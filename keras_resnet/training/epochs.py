@@ -38,7 +38,7 @@ class Habits:
 
     Attributes:
         checkpoint_minutes: save whenever that many minutes have passed.
-        checkpoint_steps: save every so many steps too; None: by the minutes and at the ends of epochs only.
+        checkpoint_steps: steps between further checkpoints; None: by minutes and at the ends of epochs only.
         keep: how many of the last checkpoints stay, besides the best epoch's.
         skip_limit: the largest accepted share of unreadable images, of each split, 0…1.
         tensorboard: write curves to the run folder's `tensorboard/`.
@@ -80,7 +80,7 @@ class EpochLoop:
         self._seconds_per_step: float | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint (the engine is restored on its own)."""
+        """Resume from a checkpoint (the engine is restored on its own)."""
         self.step = checkpoint.step
         state = checkpoint.state
         self.schedule.state.update(state["schedule"])
@@ -148,7 +148,7 @@ class EpochLoop:
             "last": self.last,
         }
         checkpoint = Checkpoint(self.step, arrays, state)
-        with suppress(OSError):  # of a full disk the checkpoint will tell
+        with suppress(OSError):  # of a full disk the checkpoint will complain
             self.skips.write(self.workdir / SKIPPED)
         save_checkpoint(self.workdir, checkpoint, keep=self.habits.keep, best=best)
 
@@ -216,7 +216,8 @@ class EpochLoop:
         """
 
         def stop_asked() -> bool:
-            return self.workers == 1 and bool(request.signal_number)  # several must do the same: they go on
+            # Several workers must do the same: they continue.
+            return self.workers == 1 and bool(request.signal_number)
 
         error = validation_error(self.engine, validation(), self.skips, stop_asked)
         if error is None:
@@ -273,7 +274,7 @@ class EpochLoop:
         self.save()
         raise Interrupted(
             f"stopped at step {self.step:,} of {self.total_steps:,}, saved in {self.workdir}; "
-            "run the same command again to go on",
+            "run the same command again to resume",
             signal_number,
         )
 

@@ -25,11 +25,11 @@ COLUMNS = (
     "images_per_second",
     "waiting",
 )
-PLAIN_LINE_EVERY = 30.0  # seconds, where stderr is no terminal
+PLAIN_LINE_EVERY = 30.0  # seconds, where stderr is not a terminal
 
 
 class History:
-    """`history.csv`: one row an epoch, errors in percent, `waiting` the share of time spent on data."""
+    """`history.csv`: one row per epoch, errors in percent, `waiting` the share of time spent on data."""
 
     def __init__(self, workdir: Path, until_step: int):
         self.path = workdir / "history.csv"
@@ -151,7 +151,9 @@ def read_history(workdir: Path) -> list[dict[str, float | None]]:
     """
     path = workdir / "history.csv"
     if not path.exists():
-        raise UserError(f"{workdir} has no history.csv: it is no run folder, or its first epoch is not over")
+        raise UserError(
+            f"{workdir} has no history.csv: it is not a run folder, or its first epoch is not over"
+        )
     with path.open(newline="") as file:
         return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
 

@@ -38,7 +38,7 @@ class RunResult:
         train_error: top-1 error in percent over the last epoch, on the images as training saw them; with
             `keep_best`, over the best epoch.
         val_error: top-1 error in percent on the validation images, of the weights that were saved.
-        best_val_error: the least validation error of any epoch, in percent.
+        best_val_error: the lowest validation error of any epoch, in percent.
         images_per_second: training speed in the same epoch.
         skipped: how many images could not be read.
     """
@@ -67,7 +67,7 @@ class RunRecord:
     """The record of one run, written anew at every change of its status.
 
     Args:
-        workdir: the run folder; a record that is there is gone on with.
+        workdir: the run folder; an existing record is continued.
         strategy: where the run runs.
         writes: whether this worker writes (only the chief does).
         fresh: begin a new record; the old one, readable or not, stays until `forget`.
@@ -90,7 +90,7 @@ class RunRecord:
         """
         if "settings" not in self.data:
             raise UserError(
-                f"{self.path} is of no run: choose another --workdir, or --fresh to start over there"
+                f"{self.path} does not belong to a run: choose another --workdir, or start over with --fresh"
             )
         return self.data["settings"]
 
@@ -125,7 +125,7 @@ def recorded_settings(workdir: Path) -> Mapping[str, Any]:
 
 
 def skipped_images(count: int, workdir: Path) -> str:
-    """The end of a line about a run: how many images could not be read, and where that is told."""
+    """The end of a line about a run: how many images could not be read, and where they are listed."""
     return f", {count} unreadable images ({workdir / SKIPPED})" if count else ""
 
 

@@ -54,7 +54,7 @@ def train(
     habits: Habits | None = None,
     quiet: bool = False,
 ) -> RunResult:
-    """Train, or go on where an earlier call with the same `workdir` stopped.
+    """Train, or resume where an earlier call with the same `workdir` stopped.
 
     Args:
         settings: what to train (`settings.make_settings`).
@@ -67,7 +67,7 @@ def train(
 
     Raises:
         UserError: bad data, a folder of another run, a full disk, a diverging loss: one line each.
-        Interrupted: SIGINT or SIGTERM came; everything is saved and the same call goes on.
+        Interrupted: SIGINT or SIGTERM came; everything is saved and the same call resumes.
     """
     require_tensorflow("training")
     workdir = Path(workdir)
@@ -78,7 +78,7 @@ def train(
         if record.data:
             check_same(record.settings, plain(settings.to_json()), str(workdir))
             if record.data["status"] == "finished" and (workdir / RUN_MODEL).exists():
-                say(f"{workdir} is trained; --fresh starts over", quiet or not chief)
+                say(f"{workdir} is already trained; --fresh starts over", quiet or not chief)
                 return RunResult.of(record.data["results"], workdir)
         run = _Run(settings, dataset, record, strategy, habits or Habits(), fresh, quiet or not chief)
         return run.train()
@@ -86,7 +86,7 @@ def train(
 
 @dataclass
 class _Run:
-    """The parts of a running training; lives as long as `train` does."""
+    """The parts of a training run; lives as long as `train` does."""
 
     settings: RunSettings
     dataset: Dataset
@@ -185,7 +185,7 @@ class _Run:
                     self.inputs.skips.write(self.workdir / SKIPPED)
 
     def _starting_point(self) -> Checkpoint | None:
-        """The checkpoint to go on from; refuses what does not fit it, and only then forgets an old run."""
+        """The checkpoint to resume from; refuses what does not fit it, and only then forgets an old run."""
         split, workdir = self.settings.split, self.workdir
         if not self.fresh:
             check_data(self.dataset, split, self.record.data.get("data"), workdir)

@@ -16,7 +16,7 @@ from keras_resnet.recipes import Precision, Recipe, default_recipe, get_recipe, 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything that decides the weights a run ends with; `make_settings` fills in what is not said.
+    """Everything that decides the weights a run ends with; `make_settings` fills in what is not given.
 
     Attributes:
         architecture: the network.
@@ -26,9 +26,9 @@ class RunSettings:
         precision: of activations, "float32", "mixed_bfloat16" or "mixed_float16"; weights are float32.
         devices: "all", a number of GPUs, "cpu:K" or "tpu", as `make_strategy` takes it.
         seed: of weights, order and augmentation; a 32-bit number.
-        hold_out: training images that are validated on instead (`data.sources.hold_out`); 0: none.
-        split: that is trained on, or a slice of one: "train[:45000]". After `hold_out`, of what it left.
-        val_split: that is validated on, or a slice; None: what `data.sources.validation_split` finds.
+        hold_out: number of training images held out for validation (`data.sources.hold_out`); 0: none.
+        split: the split to train on, or a slice of one: "train[:45000]". After `hold_out`, of what it left.
+        val_split: the split to validate on, or a slice; None: what `data.sources.validation_split` finds.
         accumulate: parts of each batch that pass one after the other, to save memory.
         initial_weights: "imagenet", a weights file or a run folder; None: freshly initialised.
     """
@@ -76,7 +76,7 @@ def make_settings(
     split: str = "train",
     **machine: Any,
 ) -> RunSettings:
-    """Fill in what was not said: the recipe that fits the data, the image size that fits the network.
+    """Fill in what was not given: the recipe that fits the data, the image size that fits the network.
 
     Args:
         architecture: the network.
@@ -84,7 +84,7 @@ def make_settings(
         recipe: its name; None: the default for this network and data.
         overrides: fields of the recipe to replace ("epochs" and "steps" replace each other).
         image_size: side of the network's square input in pixels.
-        split: that is trained on, or a slice of one.
+        split: the split to train on, or a slice of one.
         **machine: precision, devices, seed, hold_out, val_split, accumulate, initial_weights.
 
     Raises:
@@ -131,7 +131,7 @@ def split_to_validate(settings: RunSettings, dataset: Dataset) -> str:
 
 def train_view(settings: RunSettings, dataset: Dataset) -> TrainView:
     """The recipe's training view, fitted to the images: small ones of one size are padded and cropped
-    (Sec. 4.2), pictures of any size are resized and cropped (Sec. 3.4)."""
+    (Sec. 4.2), images of any size are resized and cropped (Sec. 3.4)."""
     recipe, size = settings.recipe, settings.image_size
     whole = dataset.image_shape is not None and dataset.image_shape[:2] == (size, size)
     name = recipe.view
@@ -150,7 +150,7 @@ def eval_view(settings: RunSettings, dataset: Dataset) -> EvalView:
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], workdir: str) -> None:
-    """Refuse to go on with another run's checkpoints.
+    """Refuse to resume from another run's checkpoints.
 
     Raises:
         UserError: the settings differ; the message names how.

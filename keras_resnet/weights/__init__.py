@@ -38,7 +38,7 @@ def load_into(model: Any, path: str | os.PathLike[str], architecture: Architectu
 
     Without a classifier in the model, the file's is left aside; the same goes for the normalisation of the
     input. With both, the file's normalisation replaces the model's, where the file or its source has one.
-    Layers of others that the network is built upon (`input_tensor`) keep their weights. A warning says so
+    Third-party layers that the network is built upon (`input_tensor`) keep their weights. A warning says so
     where the file's bottlenecks have their strides elsewhere, which no shape shows.
 
     Raises:
@@ -86,7 +86,7 @@ def import_weights(
             numbers for torch files of ImageNet networks and in akamaster's style, Caffe's for
             keras.applications (whose networks take BGR unless `mean` or `std` are given). Give both: the one
             that is left out is 0 or 1 then.
-        label_names: one name a class; by default ImageNet's for 1000 classes, CIFAR-10's for akamaster's
+        label_names: one name per class; by default ImageNet's for 1000 classes, CIFAR-10's for akamaster's
             checkpoints with 10, numbers otherwise.
         shortcut: option of the file's network; by default what the file says (a `.keras` file, a file of
             `export_weights`), else the default one of `name`.
@@ -127,8 +127,8 @@ def import_weights(
         raise UserError(f"{path} is a network of {file.classes} classes, not {classes}")
     if "normalization/mean" not in state:
         raise UsageError(
-            f"{path} does not say how its network was fed; give the mean and std (R, G, B in units of 0…255) "
-            "that its training subtracted and divided by"
+            f"{path} does not say how its network's input is normalised; give the mean and std (R, G, B in "
+            "units of 0…255) that its training subtracted and divided by"
         )
     labels = _label_names(label_names, file.classes, file.source)
     size = image_size_of(state, architecture)
@@ -158,7 +158,7 @@ def export_weights(
     `import_weights` reads them back. A mean image is left out, with a warning.
 
     Raises:
-        UsageError: `to` is not "torch", or the output is no .safetensors file.
+        UsageError: `to` is not "torch", or the output is not a .safetensors file.
         UserError: the model cannot be read, or the file cannot be written.
     """
     from safetensors.numpy import save
@@ -199,7 +199,7 @@ def export_weights(
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        # Not safetensors' save_file: its errors are no OSError, and nobody else may read what it writes.
+        # Not safetensors' save_file: its errors are not OSErrors, and nobody else may read what it writes.
         temporary.write_bytes(save(to_torch(state, architecture), metadata=notes))
         temporary.replace(output)
     except OSError as error:
@@ -213,7 +213,7 @@ def export_weights(
 def _architecture_of(
     file: WeightsFile, name: str, shortcut: Shortcut | None, downsample: Downsample | None
 ) -> Architecture:
-    """The file's network with the options that were named, else those that the file tells."""
+    """The file's network with the options that were named, else those that the file names."""
     if file.notes.get("keras_resnet") == name:
         shortcut = shortcut or cast(Shortcut | None, file.notes.get("shortcut"))
     architecture = get_architecture(name, shortcut, downsample)

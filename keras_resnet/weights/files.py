@@ -31,7 +31,7 @@ class WeightsFile:
     """The tensors of a file by its own names, and whose names they are.
 
     `notes` are what one of our own files says of its network (see `options_of`; a file of `export_weights`
-    also has "mean" and "std"); empty for files of others.
+    also has "mean" and "std"); empty for third-party files.
     """
 
     path: Path
@@ -77,11 +77,11 @@ class WeightsFile:
     ) -> State:
         """The tensors by neutral name, `normalization/mean` and `/std` included where they are known.
 
-        `mean` and `std` (RGB, 0…255) say how the network was fed; by default as its source feeds it.
+        `mean` and `std` (RGB, 0…255) say how its input is normalised; by default as its source does it.
 
         Raises:
             UserError: tensors are missing, surplus or of another shape (lists them all), or the notes' mean
-                and std are no numbers.
+                and std are not numbers.
         """
         caffe = mean is None and std is None
         if self.source == "keras_applications":
@@ -101,7 +101,7 @@ class WeightsFile:
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
-    """Read a weights file of whatever kind: its content tells, its name does not matter.
+    """Read a weights file of whatever kind: its content decides, its name does not matter.
 
     Raises:
         UserError: it is missing or of no kind that is known here.
@@ -179,6 +179,6 @@ def _noted(notes: Mapping[str, str], name: str) -> list[float]:
         numbers = []
     if len(numbers) != 3 or not np.all(np.isfinite(numbers)) or (name == "std" and min(numbers) <= 0):
         raise UserError(
-            f"its note of the {name} is no three numbers ({notes[name][:40]!r}); give mean and std"
+            f"its note of the {name} is not three numbers ({notes[name][:40]!r}); give mean and std"
         )
     return numbers

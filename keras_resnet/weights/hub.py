@@ -42,7 +42,7 @@ _MD5 = {
 
 @dataclass(frozen=True)
 class OfficialWeights:
-    """One file of official weights and how its network was fed (RGB, 0…255).
+    """One file of official weights and how its network's input is normalised (RGB, 0…255).
 
     `checksum` is ("md5", …) where its publisher writes one down; None: the publisher's server is asked.
     """
@@ -94,7 +94,7 @@ class OfficialWeights:
                 )
             try:
                 if not _is(fetched, checksum):
-                    raise ValueError(f"what came is not what its publisher says, {' '.join(checksum)}")
+                    raise ValueError(f"the download does not have its publisher's {' '.join(checksum)}")
                 if self.checksum is None:
                     noted.write_text(checksum[1])
                 fetched.replace(file)
@@ -153,7 +153,7 @@ def _announced(url: str) -> tuple[str, str]:
     """The SHA-256 that Hugging Face announces for a file.
 
     Raises:
-        ValueError: it announces none, so that nothing would tell whether the right file came.
+        ValueError: it announces none, so that nothing shows whether the right file came.
     """
     request = urllib.request.Request(url, method="HEAD")
     try:

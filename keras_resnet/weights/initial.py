@@ -1,4 +1,4 @@
-"""Weights to start a training from: official ones, a file, an earlier run; the classifier may be new."""
+"""Weights to start training from: official ones, a file, an earlier run; the classifier may be new."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def initial_state(source: str, architecture: Architecture, image_size: int | Non
     Raises:
         UserError: there is no such file, or it cannot be read.
     """
-    # Of files that do not say how their network was fed: ImageNet's, as for torchvision and timm.
+    # For files that do not say how their input is normalised: ImageNet's, as for torchvision and timm.
     mean: Sequence[float] = IMAGENET_MEAN
     std: Sequence[float] = IMAGENET_STD
     path = Path(source)

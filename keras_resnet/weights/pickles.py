@@ -98,7 +98,7 @@ def read_pickle(
             case "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
                 if not (isinstance(module, str) and isinstance(attribute, str)):
-                    raise ValueError("it names a function by what is no name")
+                    raise ValueError("it names a function by something other than a name")
                 stack.append(find(module, attribute))
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
@@ -129,7 +129,7 @@ def ordered_dict(pairs: Iterable[tuple[Any, Any]] = ()) -> collections.OrderedDi
 def _filled(target: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
     """Put pairs into a dictionary. (Nested tuples may take hours to hash, large integers share one hash.)"""
     if not isinstance(target, dict):
-        raise ValueError("it sets items of what is no dictionary")
+        raise ValueError("it sets items of something other than a dictionary")
     for key, value in pairs:
         if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 2**31):
             raise ValueError(f"it has a dictionary with a {type(key).__name__} for a key")

@@ -47,7 +47,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise ValueError("it is neither a torch file nor a safetensors file")
     table = json.loads(data[8 : 8 + size])
     if not isinstance(table.pop("__metadata__", {}), dict):
-        raise ValueError("its notes are no table of names and texts")
+        raise ValueError("its notes are not a table of names and texts")
     numbers = memoryview(data)[8 + size :]
     claimed, tensors = 0, {}
     for name, entry in table.items():

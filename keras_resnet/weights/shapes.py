@@ -46,7 +46,7 @@ def vgg_image_size(architecture: Architecture, fc1_inputs: int) -> int | None:
     channels = architecture.stages[-1].filters
     side = round((fc1_inputs / channels) ** 0.5)
     if side < 1 or side * side * channels != fc1_inputs:
-        raise UserError(f"fc1 has {fc1_inputs} inputs, which is no square map of {channels} channels")
+        raise UserError(f"fc1 has {fc1_inputs} inputs, which is not a square map of {channels} channels")
     return side * 2 ** len(architecture.stages)
 
 

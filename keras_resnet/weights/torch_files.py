@@ -1,7 +1,7 @@
 """Reads the tensors in torch's .pth, .pt and .th files without torch, and without running anything.
 
 torch files are pickles, and a pickle is a program: it names functions to call. Here only the few names that a
-state dict needs are answered, by functions of ours that describe tensors; any other name ends the reading
+state dict needs are answered, by our own functions that describe tensors; any other name ends the reading
 with an error. (Both formats: the zip archive of torch ≥ 1.6 and the older plain stream.)
 """
 
@@ -79,7 +79,7 @@ class _Tensor:
         if not all(isinstance(number, int) and 0 <= number < 2**63 for number in numbers):
             raise ValueError("a tensor with a negative, fractional or immense size")
         if not len(self.shape) == len(self.strides) <= _MAX_AXES:
-            raise ValueError("a tensor with as many strides as it has not axes, or too many of both")
+            raise ValueError("a tensor whose strides do not match its axes, or with too many of both")
         buffer, data = self.buffer, self.buffer.data
         if data is None or len(data) < buffer.count * buffer.item_size:
             raise ValueError("a tensor without its data: the file is cut off")

@@ -162,7 +162,7 @@ def test_unknown_names_suggest_close_ones(data_dir):
 
 def test_the_code_of_communities_is_not_fetched(data_dir):
     for name in ("huggingface:mnist", "kaggle:mnist/config"):
-        with pytest.raises(UsageError, match="runs code from elsewhere"):
+        with pytest.raises(UsageError, match="runs third-party code"):
             open_dataset(name, data_dir=data_dir)
 
 

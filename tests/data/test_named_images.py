@@ -38,7 +38,8 @@ def test_a_view_is_the_central_square():
     ids=["empty", "text", "bomb", "cut"],
 )
 def test_what_is_no_image_is_named_with_the_reason(contents, reason):
-    with pytest.raises(UserError, match=rf"^bad\.png is no readable JPEG, PNG, BMP or GIF image: {reason}"):
+    expected = rf"^bad\.png is not a readable JPEG, PNG, BMP or GIF image: {reason}"
+    with pytest.raises(UserError, match=expected):
         view_of("bad.png", contents, INFO)
 
 

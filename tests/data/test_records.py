@@ -70,7 +70,7 @@ def test_a_streams_steps_are_reached_directly_and_shared(stream, view):
         found = pipeline.training_batches(stream, "train", view, batch_size=8, seed=1, **options)
         return [tuple(t.numpy() for t in batch) for batch in found.take(count)]
 
-    every = batches(11)  # 4 steps an epoch
+    every = batches(11)  # 4 steps per epoch
     for a, b in zip(every[9], batches(1, start_step=9)[0], strict=True):
         np.testing.assert_array_equal(a, b)
     halves = [batches(2, worker=w, workers=2) for w in range(2)]

@@ -80,7 +80,7 @@ def test_class_folders_are_found_sorted_nested_linked_and_in_any_case(tmp_path):
 
 def test_images_that_are_not_read_are_counted(tmp_path, capsys):
     open_dataset(make(tmp_path, "train/a/1.png", "train/a/2.webp", "train/b/1.WEBP", "train/b/2.jpg"))
-    assert f"{tmp_path}/train: files left out: 2 .webp (read are .jpg" in capsys.readouterr().err
+    assert f"{tmp_path}/train: files left out: 2 .webp (supported: .jpg" in capsys.readouterr().err
     open_dataset(make(tmp_path / "read", "train/a/1.png", "train/a/notes.txt"))
     assert capsys.readouterr().err == ""
 

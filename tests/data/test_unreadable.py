@@ -256,7 +256,7 @@ def test_the_limit_is_told_as_it_is(limit, told):
     log = SkipLog(limit)
     log.expect("train", 10)
     log.add("train", "1.jpg")
-    with pytest.raises(UserError, match=f"more than the accepted {told}: mend"):
+    with pytest.raises(UserError, match=f"more than the accepted {told}: fix"):
         log.check()
 
 

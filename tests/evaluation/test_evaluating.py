@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run_folder, digits, expecte
     done = 50 * 2  # the third batch had started, but nobody had waited for it
     limit[0] = 1000
     started.clear()
-    found = evaluate(run_folder, digits, batch_size=64, save_scores=file)  # another batch size is no matter
+    found = evaluate(run_folder, digits, batch_size=64, save_scores=file)  # at another batch size
     assert sum(started) == 300 - done
     np.testing.assert_allclose(found.scores.probabilities, expected, atol=1e-6)
     assert [entry.name for entry in tmp_path.iterdir()] == ["scores.npz"]
@@ -161,7 +161,7 @@ def test_a_strategy_counts_every_image_once(run_folder, expected):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["index"] == list(range(300))  # 300 is no multiple of 32, and 32 none of 3 replicas
+    assert found["index"] == list(range(300))  # 300 is not a multiple of 32, nor 32 of 3 replicas
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
 
 
@@ -219,7 +219,7 @@ def test_classes_are_matched_by_name(resnet20, digits):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (("a", "b"), r"constant knows 2 classes \(a, b\), digits has 10 \(0, 1, 2, …\)"),
+        (("a", "b"), r"constant has 2 classes \(a, b\), digits has 10 \(0, 1, 2, …\)"),
         (tuple("1abcdefghi"), "class '1' is number 1 in digits and number 0 in constant"),
     ],
 )

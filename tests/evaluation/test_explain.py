@@ -70,12 +70,12 @@ def test_explain_writes_a_picture(run_folder, photos, tmp_path):
 
 def test_what_cannot_be_explained(run_folder, resnet20, tmp_path):
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(UserError, match="no readable JPEG"):
+    with pytest.raises(UserError, match="not a readable JPEG"):
         explain(run_folder, tmp_path / "text.png", tmp_path / "out.png")
     with pytest.raises(UserError, match="cannot read"):
         explain(run_folder, tmp_path / "missing.png", tmp_path / "out.png")
     Image.new("RGB", (32, 32)).save(tmp_path / "black.png")
-    with pytest.raises(UsageError, match="knows no class 'seven'"):
+    with pytest.raises(UsageError, match="has no class 'seven'"):
         explain(run_folder, tmp_path / "black.png", tmp_path / "out.png", label="seven")
     save_model(resnet20.model, resnet20.info, tmp_path / "model.keras")
     with pytest.raises(UserError, match="cannot write"):

@@ -21,7 +21,7 @@ from keras_resnet.evaluation.scores import Scores
 
 @pytest.fixture
 def scores() -> Scores:
-    """A model of digits that is right about 80 % of the time."""
+    """A digits model that is right about 80 % of the time."""
     labels = digits_arrays("test")[1]
     random = np.random.default_rng(3)
     logits = random.normal(size=(300, 10)) * 1.5

@@ -1,4 +1,4 @@
-"""The model card: for each network what it has, and never in the place of somebody else's README.md."""
+"""The model card: for each network what it has, and never in the place of a README.md that is not ours."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_another_model_does_not_become_the_next_version(card, keras_file, tmp_pa
 
 def test_what_is_no_card_is_not_replaced(keras_file, tmp_path):
     (tmp_path / "keras_resnet.json").mkdir()
-    with pytest.raises(UserError, match=r"keras_resnet\.json is no model card: choose another --output"):
+    with pytest.raises(UserError, match=r"keras_resnet\.json is not a model card: choose another --output"):
         export_model(keras_file, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["keras_resnet.json"]
 

@@ -217,7 +217,7 @@ def test_default_folder(keras_file, tmp_path, monkeypatch):
 
 
 def test_unknown_formats_and_precisions_name_those_there_are(keras_file):
-    with pytest.raises(UsageError, match="unknown format 'pickle'; there are saved_model, onnx, litert"):
+    with pytest.raises(UsageError, match="unknown format 'pickle'; choose one of saved_model, onnx, litert"):
         export_model(str(keras_file), format="pickle")
     with pytest.raises(UsageError, match="no precision 'float8'; choose float32, bfloat16"):
         export_model(str(keras_file), precision="float8")

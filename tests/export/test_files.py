@@ -137,7 +137,7 @@ def test_a_missing_package_is_named_with_its_extra(format, package, home, tmp_pa
 def test_options_that_exclude_one_another(home):
     with pytest.raises(UsageError, match="int8 needs images to calibrate with"):
         export_model(str(home / "pets.keras"), format="litert", precision="int8")
-    with pytest.raises(UsageError, match="the 10-crop endpoint is one of SavedModels; onnx has none"):
+    with pytest.raises(UsageError, match="only SavedModels have the 10-crop endpoint, not onnx"):
         export_model(str(home / "pets.keras"), format="onnx", ten_crop=True)
     with pytest.raises(UsageError, match="onnx has no precision 'bfloat16'; choose float32"):
         export_model(str(home / "pets.keras"), format="onnx", precision="bfloat16")

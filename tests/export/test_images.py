@@ -25,7 +25,9 @@ def test_classes_are_folder_names(capsys):
     assert true_classes(["x/dog/1.png", "y/cat/2.png", "dog/3.png"], LABELS).tolist() == [1, 0, 1]
     assert capsys.readouterr().err == ""
     assert true_classes(["x/dog/1.png", "y/bird/2.png"], LABELS) is None
-    assert capsys.readouterr().err == "errors are not compared: the folder 'bird' is no class of the model\n"
+    assert (
+        capsys.readouterr().err == "errors are not compared: the folder 'bird' is not a class of the model\n"
+    )
 
 
 def test_classes_are_told_as_in_evaluation():

@@ -177,7 +177,7 @@ def test_responses_of_several_seeds_are_told_apart(tmp_path):
 
 
 def test_figure7_is_measured_by_responses(tmp_path):
-    """The runs of figure 6, tested, are no measurement of figure 7."""
+    """The runs of figure 6, tested, are not a measurement of figure 7."""
     plan = make_plan(
         get_experiment("figure7"), open_dataset("digits"), Conditions("digits"), workdir=tmp_path
     )

@@ -106,7 +106,7 @@ def test_seeds_are_counted(tmp_path):
 
 
 def test_a_test_by_other_views_is_not_the_experiments_own(tmp_path):
-    """Table 3 tests by ten crops, Table 4 at five scales: one file is no measurement of both."""
+    """Table 3 tests by ten crops, Table 4 at five scales: one file is not a measurement of both."""
     run = write_run(tmp_path / "photos" / "imagenet-paper" / "resnet50-B-seed0", "resnet50", shortcut="B")
     (run / "evaluation-single.json").rename(run / "evaluation-10-crop.json")
     found = {entry.experiment.name: entry.measured for entry in overview(tmp_path)}

@@ -63,7 +63,7 @@ def test_tables_of_imagenet_are_shown_as_printed(tmp_path):
     )  # trains nothing, though CIFAR-10 has its question
     for row in ("ResNet-34 C", r"24\.19", "VGG-16", r"28\.07", "GoogLeNet"):
         assert re.search(row, result.stdout)
-    assert "its question on small pictures: --dataset cifar10" in result.stderr
+    assert "its question on small images: --dataset cifar10" in result.stderr
     assert list(tmp_path.iterdir()) == []
     result = call("paper", "table2", "--workdir", tmp_path)
     assert "28.54" in result.stdout
@@ -85,11 +85,11 @@ def test_options_of_training_are_not_ignored_where_nothing_is_trained(options, t
 def test_the_printed_table_stands_beside_its_question_on_small_pictures(tmp_path):
     shown = call("paper", "table3", "--dataset", "digits", "--show", "--workdir", tmp_path).stdout
     assert "ResNet-20 C" in shown
-    printed = shown[shown.index("in the paper also, ImageNet") :]
+    printed = shown[shown.index("also in the paper, ImageNet") :]
     for method, error in (("VGG-16", "28.07"), ("ResNet-34 C", "24.19"), ("ResNet-152", "21.43")):
         assert re.search(rf"{method}.* {error}", printed)
     shown = call("paper", "table6", "--show", "--workdir", tmp_path).stdout
-    printed = shown[shown.index("in the paper also, CIFAR-10") :]
+    printed = shown[shown.index("also in the paper, CIFAR-10") :]
     assert "Maxout" in printed
     assert "ResNet-56" not in printed
 
@@ -112,7 +112,7 @@ def test_showing_measures_nothing_and_tells_what_is_there(tmp_path):
         (("table7",), "choose one of table1"),
         (("table6", "--budget", "2 days"), "2h, 30m"),
         (("table6", "--quick", "--epochs", "3"), "--quick fixes data and recipe"),
-        (("table4", "--dataset", "digits"), "needs larger pictures"),
+        (("table4", "--dataset", "digits"), "needs larger images"),
         (("table6", "--model", "x.keras"), "belongs to figure7"),
         (("table6", "--networks", "resnet18"), "has no resnet18"),
         (("figure3", "--networks", "resnet21"), "unknown network"),
@@ -176,7 +176,7 @@ def shallow_run(run):
 
 
 def test_the_budget_stops_a_real_training_which_goes_on_next_time(pictures, tmp_path, monkeypatch):
-    """A training without end saves itself when the time is over, and the next call goes on from there."""
+    """A training run without end saves itself when the time is over, and the next call resumes it."""
 
     class UntilItsFirstEpoch(subprocess.Popen):
         """The budget is over then, however long that takes on a busy machine."""
@@ -193,19 +193,19 @@ def test_the_budget_stops_a_real_training_which_goes_on_next_time(pictures, tmp_
     command = ("paper", "figure1", "--dataset", pictures, "--networks", "plain20", "--steps", 10**6)
     command += ("--batch-size", 4, "--workdir", tmp_path, "--budget")
     result = call(*command, "1h")
-    assert "the budget is spent; run the same command again to go on" in result.stderr
+    assert "the budget is spent; run the same command again to resume" in result.stderr
     assert "not measured yet: 1 of 1 runs" in result.stdout
     [history] = tmp_path.glob("*/*/plain20-seed0/history.csv")
     run = history.parent
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert any((run / "checkpoints").iterdir())
-    assert "going on with plain-20" in call(*command, "0.1s").stderr
+    assert "resuming plain-20" in call(*command, "0.1s").stderr
 
 
 def test_an_experiment_from_nothing_to_the_report(pictures, tmp_path):
     """Two steps of ResNet-20 on tiny pictures: trained, tested, measured, reported, and not done twice.
 
-    A twelfth of the pictures is unreadable, which is more than is accepted unless one says so.
+    A twelfth of the images is unreadable, which is more than is accepted unless one says so.
     """
     shutil.copytree(pictures, tmp_path / "pictures")
     for name in ("train/blue/0.png", "train/red/3.png", "test/red/0.png"):

@@ -77,9 +77,9 @@ def test_seeds_and_quick_choose_the_networks():
 
 
 def test_questions_that_cannot_be_asked_of_these_pictures():
-    with pytest.raises(UsageError, match="larger pictures"):
+    with pytest.raises(UsageError, match="larger images"):
         get_experiment("table4").nets(small_pictures=True)
-    with pytest.raises(UsageError, match="small pictures"):
+    with pytest.raises(UsageError, match="small images"):
         get_experiment("table6").nets(small_pictures=False)
     with pytest.raises(UsageError, match="table6"):
         get_experiment("table7")

@@ -125,7 +125,7 @@ def test_runs_on_another_folder_of_the_same_name_are_not_taken_for_these(tmp_pat
         plan(tmp_path / "b" / "photos")
 
 
-# What stands in for a training: it notes that it began, waits, and writes the result.
+# What stands in for training: it notes that it began, waits, and writes the result.
 _STAND_IN = """
 import json, pathlib, signal, sys, time
 run, seconds, code = json.loads(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
@@ -172,7 +172,7 @@ def test_the_budget_stops_a_training_which_saves_itself_and_goes_on_next_time(pl
     stand_in(monkeypatch)
     said: list[str] = []
     assert run_plan(plan, say=said.append)
-    assert said[0].startswith("[1/4] going on with plain-20")
+    assert said[0].startswith("[1/4] resuming plain-20")
 
 
 def test_a_spent_budget_starts_nothing(plan, monkeypatch):

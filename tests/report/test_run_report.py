@@ -81,7 +81,7 @@ def test_a_page_tells_everything_that_the_folders_tell(runs, tmp_path):
         "Curves",
         "Beside the paper",
         "Responses of the layers",
-        "Surest mistakes",
+        "Most confident mistakes",
         "Settings",
         "Hardware",
     ):
@@ -107,7 +107,7 @@ def test_an_unfinished_untested_run_is_reported_as_such(tmp_path):
     assert "not tested" in text
     assert f"Not finished yet: {folder}" in text
     assert "Beside the paper" not in text
-    assert "Surest mistakes" not in text
+    assert "Most confident mistakes" not in text
 
 
 def test_runs_that_cannot_be_compared_are_reported_without_a_verdict(tmp_path):

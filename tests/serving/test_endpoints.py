@@ -44,7 +44,7 @@ def test_a_folder_of_versions_is_served_by_its_newest(home, exported):
     )
     assert load_served(str(home / "run")).name == "run"
     assert load_served(str(home / "run"), "other").name == "other"
-    with pytest.raises(UsageError, match="a name in the URL has no slash: 'a/b'"):
+    with pytest.raises(UsageError, match="a name in the URL cannot have a slash: 'a/b'"):
         load_served(str(home / "run"), "a/b")
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(browser.find() is None, reason="needs Chromium")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """model.keras, export/1, a.jpg, b.png, notes.jpg (which is no picture)"""
+    """model.keras, export/1, a.jpg, b.png, notes.jpg (which is not an image)"""
     home = tmp_path_factory.mktemp("home")
     export_model(str(saved_network(home / "model.keras", classes=7)), str(home / "export"))
     (home / "a.jpg").write_bytes(picture("JPEG", 1))
@@ -96,7 +96,7 @@ def test_a_picture_shows_its_best_classes_and_where_the_network_looked(page, hom
 def test_what_is_no_picture_is_said_and_the_next_one_works(page, home):
     choose(page, home / "notes.jpg")
     message = page.wait_for("document.getElementById('message').textContent")
-    assert "no readable JPEG, PNG, BMP or GIF image" in message
+    assert "not a readable JPEG, PNG, BMP or GIF image" in message
     assert page.evaluate("document.getElementById('answer').hidden")
     choose(page, home / "a.jpg")
     page.wait_for("!document.getElementById('answer').hidden")

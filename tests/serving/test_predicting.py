@@ -16,7 +16,7 @@ from keras_resnet.export import export_model
 from keras_resnet.serving import predict
 
 pytestmark = pytest.mark.usefixtures("shallow_networks")
-BMP = picture("BMP")[:28] + b"\1" + picture("BMP")[29:]  # of one bit a pixel
+BMP = picture("BMP")[:28] + b"\1" + picture("BMP")[29:]  # of one bit per pixel
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_answered(
     bad.write_bytes(contents)
     found, *others = predict(str(home / form), [bad, str(home / "pictures")])
     assert (found["image"], found["top"]) == (str(bad), [])
-    assert re.search(rf"bad\.png is no readable JPEG, PNG, BMP or GIF image: {reason}", found["error"])
+    assert re.search(rf"bad\.png is not a readable JPEG, PNG, BMP or GIF image: {reason}", found["error"])
     assert [a["top"][0]["label"] for a in others] == [a["top"][0]["label"] for a in answers]
 
 

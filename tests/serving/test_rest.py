@@ -92,14 +92,17 @@ def test_several_inputs_need_names():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
         ([], "must be a JSON object"),
         ({}, "either instances or inputs"),
         ({"instances": [IMAGE], "inputs": [IMAGE]}, "either instances or inputs"),
-        ({"instances": [IMAGE], "signature_name": "x"}, "unknown signature_name; there are serving_default"),
+        (
+            {"instances": [IMAGE], "signature_name": "x"},
+            "unknown signature_name; choose one of serving_default",
+        ),
         ({"instances": [IMAGE], "signature_name": ["x"]}, "unknown signature_name"),
         ({"instances": []}, "at least one example"),
         ({"instances": {}}, "at least one example"),

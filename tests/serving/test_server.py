@@ -159,12 +159,12 @@ def test_predict_on_files(running, served):
         ("GET", "/v1/models/pets:predict", None, 404, "no model 'pets:predict'"),
         ("POST", "/v1/models/pets", b"", 405, "Method Not Allowed"),
         ("GET", "/nowhere", None, 404, "Not Found"),
-        ("POST", "/v1/models/pets:predict", b"{", 400, "no JSON"),
+        ("POST", "/v1/models/pets:predict", b"{", 400, "not JSON"),
         ("POST", "/v1/models/pets:predict", {"instances": [[1]]}, 400, "shape"),
         ("POST", "/v1/models/pets:predict", {"instances": [[[[0, 0, 0]]]] * 5}, 400, "1 to 4 examples"),
         ("POST", "/v1/models/pets:predict", b"x" * 200_001, 413, "may have 200000 bytes"),
-        ("POST", "/look", b"hello", 400, "no readable"),
-        ("POST", "/look", bomb(), 400, "no readable"),
+        ("POST", "/look", b"hello", 400, "not a readable"),
+        ("POST", "/look", bomb(), 400, "not a readable"),
     ],
 )
 def test_refusals_are_json_with_the_reason(running, method, path, body, code, message):

@@ -98,7 +98,7 @@ def test_ctrl_c_while_the_model_is_saved_is_an_interruption(tmp_path, monkeypatc
 
 def test_somebody_elses_run_json_is_refused(tmp_path):
     (tmp_path / "run.json").write_text('{"name": "mine"}')
-    with pytest.raises(UserError, match="is of no run"):
+    with pytest.raises(UserError, match="does not belong to a run"):
         train(settings(), DIGITS, tmp_path, quiet=True)
 
 

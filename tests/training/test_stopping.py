@@ -1,4 +1,4 @@
-"""Runs that are killed or asked to stop, and go on."""
+"""Runs that are killed or asked to stop, and resume."""
 
 from __future__ import annotations
 
@@ -136,6 +136,6 @@ def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "run the same command again to go on" in stderr and "Traceback" not in stderr
+    assert "run the same command again to resume" in stderr and "Traceback" not in stderr
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
     assert latest_checkpoint(tmp_path) is not None

@@ -88,7 +88,7 @@ def test_the_checksum_that_the_server_announces(server, keras_home):
     for file in (keras_home / "models").iterdir():
         file.unlink()
     handler.announced = "0" * 64
-    with pytest.raises(UserError, match=r"not what its publisher says, sha256 000.*; fetch .*some\.weights$"):
+    with pytest.raises(UserError, match=r"its publisher's sha256 000.*; fetch .*some\.weights$"):
         weights(f"{address}/hub/file").path()
     assert list((keras_home / "models").iterdir()) == []
 

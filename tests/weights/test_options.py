@@ -1,4 +1,4 @@
-"""Options that no tensor's shape shows: files of ours tell them, others are warned of."""
+"""Options that no tensor's shape shows: our own files name them, others are warned of."""
 
 from __future__ import annotations
 
@@ -154,5 +154,5 @@ def test_notes_that_are_no_numbers_are_named(tmp_path, mean, std):
     architecture = get_architecture("resnet20")
     tensors = to_torch(random_state(architecture, 10), architecture)
     save_file(tensors, tmp_path / "x.safetensors", metadata={"mean": mean, "std": std})
-    with pytest.raises(UserError, match=r"x\.safetensors: its note of the (mean|std) is no three numbers"):
+    with pytest.raises(UserError, match=r"x\.safetensors: its note of the (mean|std) is not three numbers"):
         import_weights(tmp_path / "x.safetensors", "resnet20", output=tmp_path / "m.keras")

@@ -138,7 +138,7 @@ def _list_to_copy(items: int, copies: int) -> bytes:
         (b"}" + _doubled(200) + b"K\x01s.", "a dictionary with a tuple for a key"),
         (b"ccollections\nOrderedDict\n]" + _doubled(200) + b"K\x01\x86a\x85R.", "a dictionary with a tuple"),
         (b"(X\x07\0\0\0storagectorch\nFloatStorage\n" + _doubled(200) + b"NK\x01tQ.", "not a tensor"),
-        (_doubled(200) + b"K\x01\x93.", "by what is no name"),
+        (_doubled(200) + b"K\x01\x93.", "by something other than a name"),
         (b"}\x8a\x09" + bytes(8) + b"\x01K\x01s.", "a dictionary with a int"),
         (b"N" * 2000 + b".", "more than 1,000 steps"),
         (_list_to_copy(100, 20) + b".", "more than 1,000 steps"),
@@ -197,7 +197,7 @@ def test_safetensors_may_not_overlap_and_their_types_are_named(tmp_path):
     with pytest.raises(UserError, match="a has the shape \\[-1\\]"):
         read_tensors(write({"a": {**entry, "shape": [-1]}}))
     for notes in ([1], None):
-        with pytest.raises(UserError, match="its notes are no table"):
+        with pytest.raises(UserError, match="its notes are not a table"):
             read_tensors(write({"__metadata__": notes, "a": entry}))
 
 

@@ -159,7 +159,7 @@ def test_strides_elsewhere_are_warned_of(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "does not say how its network was fed"),
+        ({}, "does not say how its network's input is normalised"),
         ({"mean": (1, 2)}, "mean must be three numbers"),
         ({"mean": (1, 2, 3), "std": (1, 0, 1)}, "std must be positive"),
         ({"mean": (1, float("nan"), 3)}, "mean must be finite"),
