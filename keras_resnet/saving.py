@@ -133,7 +133,7 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]
     path = Path(path)
     if path.suffix != ".keras":
         raise UsageError(f"a model is saved as a .keras file, not {path}")
-    _check_ends(model, info)
+    _check_description(model, info)
     _check_layers(model, info.architecture)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
         if MEMBER in archive.namelist():
             try:
                 info = ModelInfo.from_json(json.loads(archive.read(MEMBER)))
-                _check_ends(model, info)
+                _check_description(model, info)
             except UsageError as error:
                 raise UserError(f"{file}: its description {MEMBER} is wrong: {error}") from error
             except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -202,7 +202,7 @@ def default_name(model_path: str | os.PathLike[str]) -> str:
     return path.parent.name if path.name == RUN_MODEL else path.stem
 
 
-def _check_ends(model: keras.Model, info: ModelInfo) -> None:
+def _check_description(model: keras.Model, info: ModelInfo) -> None:
     outputs, labels = model.output_shape[-1], len(info.label_names)
     if outputs != labels:
         raise UsageError(f"{labels} label names for a model of {outputs} outputs")

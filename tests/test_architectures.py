@@ -90,7 +90,7 @@ def test_names_from_depths():
     assert network_name(50) == "resnet50"
     assert network_name(34, plain=True) == "plain34"
     assert network_name(16) == "vgg16"
-    with pytest.raises(UsageError, match=r"18, 20, 32, 34, 44, 50, 56, 101, 110, 152, 1202"):
+    with pytest.raises(UsageError, match=r"one of 16, 18, 19, 20, 32, 34, 44, 50, 56, 101, 110, 152, 1202"):
         network_name(51)
     with pytest.raises(UsageError, match=r"no plain network of depth 50; choose one of 18, 20, 32, 34"):
         network_name(50, plain=True)

@@ -178,7 +178,7 @@ def test_the_terminal_is_kept_clean(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "--depth", "21"], 2, "choose one of 18, 20, 32, 34"),
+        (["train", "--depth", "21"], 2, "choose one of 16, 18, 19, 20, 32, 34"),
         (["train", "--depth", "50", "--plain"], 2, "no plain network of depth 50"),
         (["train", "--depth", "20", "--plain", "--shortcut", "A"], 2, "has no shortcuts"),
         (["train", "--depth", "20", "--downsample", "3x3"], 2, "no bottlenecks"),

@@ -64,6 +64,13 @@ SETTINGS_OPTIONS = {
     "--accumulate 2": ("accumulate", 2),
     "--seed 5": ("seed", 5),
     "--weights some.pth": ("initial_weights", "some.pth"),
+    "--split train[:99%]": ("split", "train[:99%]"),
+    "--val-split train[99%:]": ("val_split", "train[99%:]"),
+}
+# Options that the tests below, or those of what they are for, type.
+ELSEWHERE = {
+    *("--depth", "--plain", "--shortcut", "--downsample", "--recipe", "--workdir", "--fresh", "--hold-out"),
+    *("--dataset", "--data-dir", "--devices", "--workers", "--worker-index", "--json", "--debug", "--help"),
 }
 HABITS_OPTIONS = {
     "--checkpoint-minutes 0.5": ("checkpoint_minutes", 0.5),
@@ -94,6 +101,8 @@ def test_every_option_of_train_reaches_the_run(monkeypatch):
     habits = together.options["habits"]
     for field, value in HABITS_OPTIONS.values():
         assert getattr(habits, field) == value != getattr(Habits(), field), field
+    typed = {option.split()[0] for option in options} | ELSEWHERE
+    assert {name for param in main.commands["train"].params for name in param.opts} <= typed
     longer, *_ = of_training(monkeypatch, "--epochs 3").arguments
     assert (longer.recipe.epochs, longer.recipe.steps) == (3.0, None)
 

@@ -166,7 +166,7 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, t
 @click.argument("output")
 @data_dir_option
 @click.option(
-    "--split", metavar="SPLIT", help="Split to take them from; by default test, else the validation split."
+    "--split", metavar="SPLIT", help="Split to take them from; by default test, else val, else train."
 )
 @click.option(
     "--count", type=COUNT, metavar="N", default=5, show_default=True, help="Number of images to write."
@@ -187,5 +187,6 @@ def samples_command(dataset: str, output: str, data_dir: str | None, split: str 
     from keras_resnet.evaluation import evaluation_split
 
     opened = open_dataset(dataset, data_dir=data_dir)
-    for path in write_samples(opened, split or evaluation_split(opened), output, count):
+    split = split or (evaluation_split(opened) if set(opened.splits) != {"train"} else "train")
+    for path in write_samples(opened, split, output, count):
         echo(str(path))

@@ -100,12 +100,15 @@ def evaluate(
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation import evaluate as run_evaluation
     from keras_resnet.evaluation.protocols import data_of
-    from keras_resnet.pages.writing import require_writable
+    from keras_resnet.pages.writing import page_format, require_png, require_writable
     from keras_resnet.serving.forms import is_converted, open_form
     from keras_resnet.training.devices import make_strategy
 
-    for file in filter(None, (report, mistakes)):
-        require_writable(file)
+    if report:
+        page_format(report)
+        require_writable(report)
+    if mistakes:
+        require_png(mistakes)
     strategy = make_strategy(devices)
     with strategy.scope():
         first = open_form(models[0])
@@ -190,7 +193,7 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
     if as_json:
         echo_json(result.to_json())
     else:
-        _print(result)
+        _print_numbers(result)
     if report:
         from keras_resnet.evaluation.report import write_report
 
@@ -198,7 +201,7 @@ def _show(result: Evaluation, report: str | None, as_json: bool, data: Dataset |
         echo(f"report: {report}", err=True)
 
 
-def _print(result: Evaluation) -> None:
+def _print_numbers(result: Evaluation) -> None:
     for name in result.errors_shown:
         low, high = result.intervals[name]
         label = "top-1" if name == "top1_error" else "top-5"

@@ -13,6 +13,7 @@ from keras_resnet.cli.common import (
     data_dir_option,
     dataset_option,
     devices_option,
+    echo,
     echo_json,
     echo_table,
     hold_out_option,
@@ -148,21 +149,21 @@ def paper(
     else:
         conditions = Conditions(
             dataset or "digits",
-            data_dir,
-            recipe,
-            changes,
-            image_size,
-            precision,
-            devices,
-            hold_out,
-            skip_limit,
+            data_dir=data_dir,
+            recipe=recipe,
+            overrides=changes,
+            image_size=image_size,
+            precision=precision,
+            devices=devices,
+            hold_out=hold_out,
+            skip_limit=skip_limit,
         )
     from keras_resnet.data.sources import open_dataset
 
     data = open_dataset(conditions.dataset, data_dir=data_dir)
     plan = make_plan(experiment, data, conditions, workdir=workdir, seeds=seeds, quick=quick, only=only)
     found = answers.measure(
-        plan, budget=seconds, show=show, output=output, say=lambda line: click.echo(line, err=True)
+        plan, budget=seconds, show=show, output=output, say=lambda line: echo(line, err=True)
     )
     _tell(found, as_json)
 
@@ -172,7 +173,7 @@ def _refuse_options_of_training(name: str) -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
-        if given and parameter.name not in ("name", "workdir", "show", "as_json"):
+        if given and parameter.name not in ("name", "workdir", "show", "as_json", "debug"):
             raise UsageError(
                 f"{parameter.opts[-1]} is for training: name the data too, --dataset imagenet2012; "
                 f"without it {name} is shown as the paper prints it"
@@ -184,14 +185,14 @@ def _tell(answer: Answer, as_json: bool) -> None:
         echo_json(answer.data)
     else:
         if answer.title:
-            click.echo(f"{answer.title}\n")
+            echo(f"{answer.title}\n")
         for table in answer.tables:
             echo_table(table.rows, table.header)
-            click.echo()
+            echo()
         for line in answer.lines:
-            click.echo(line)
+            echo(line)
     for note in answer.notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
 
 
 @command()
@@ -245,4 +246,4 @@ def report(
     path = write_report(
         runs, output, kind=kind, data_dir=data_dir, skip_limit=skip_limit, evaluate=evaluate, title=title
     )
-    click.echo(path)
+    echo(str(path))

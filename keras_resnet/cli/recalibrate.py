@@ -9,6 +9,7 @@ from keras_resnet.cli.common import (
     command,
     data_dir_option,
     dataset_option,
+    echo,
     skip_limit_option,
     start_tensorflow,
 )
@@ -43,8 +44,8 @@ def recalibrate(
     """Recompute batch normalisation's statistics.
 
     MODEL is a run folder or a .keras file. Its moving averages are replaced by plain averages over training
-    images, as the authors' released models have them. For a run these are the images it was trained on; for a
-    file, or with --dataset, those of the split train.
+    images, as the authors' released models have them. For a run these are the images it was trained on; for
+    any other file, or with --dataset, those of the split train.
 
     Example:
 
@@ -63,4 +64,4 @@ def recalibrate(
         output=output,
         skip_limit=skip_limit,
     )
-    click.echo(f"recalibrated over up to {batches} batches: {path}")
+    echo(f"recalibrated over up to {batches} batches: {path}")

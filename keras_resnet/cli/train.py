@@ -12,6 +12,7 @@ from keras_resnet.cli.common import (
     data_dir_option,
     dataset_option,
     devices_option,
+    echo,
     echo_json,
     hold_out_option,
     json_option,
@@ -255,7 +256,7 @@ def train(
     architecture = get_architecture(network_name(depth, plain=plain), shortcut, downsample)
     if dataset is None:
         dataset = "digits"
-        click.echo(
+        echo(
             "training on digits, scikit-learn's 1,797 handwritten digits; --dataset names other data "
             "(a folder of class folders, or a TFDS name such as cifar10)",
             err=True,
@@ -295,7 +296,7 @@ def train(
     if as_json:
         echo_json(result.to_json())
     else:
-        click.echo(
+        echo(
             f"validation error {result.val_error:.2f} % (best {result.best_val_error:.2f} %), training error "
             f"{result.train_error:.2f} %, {result.images_per_second:,.0f} images/s"
             f"{skipped_images(result.skipped, result.workdir)}; model: {result.model}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keras_resnet.cli.common import COUNT, command, start_tensorflow
+from keras_resnet.cli.common import COUNT, command, echo, start_tensorflow
 from keras_resnet.errors import UsageError
 
 
@@ -100,7 +100,7 @@ def import_weights(
         padding=padding,
         output=output,
     )
-    click.echo(str(path))
+    echo(str(path))
 
 
 def _lines(file: str) -> list[str]:
@@ -127,7 +127,8 @@ def _lines(file: str) -> list[str]:
 def export_weights(model: str, target: str, file: str) -> None:
     """Write a model's weights in torchvision's layout.
 
-    MODEL is a run folder or a .keras file; torchvision's model of the same network loads the result.
+    MODEL is a run folder or a .keras file. Where torchvision has the same network, its model loads the
+    result.
 
     Example:
 
@@ -137,4 +138,4 @@ def export_weights(model: str, target: str, file: str) -> None:
     start_tensorflow()
     from keras_resnet.weights import export_weights as run_export
 
-    click.echo(str(run_export(model, to=target, output=file)))
+    echo(str(run_export(model, to=target, output=file)))

@@ -96,6 +96,13 @@ def split_examples(dataset: Dataset, split: str) -> Examples:
         UsageError: there is no such split.
         UserError: its records are damaged or without labels.
     """
+    key = ("part", split)
+    if key not in dataset.memory:  # parts are copies
+        dataset.memory[key] = _part(dataset, split)
+    return dataset.memory[key]
+
+
+def _part(dataset: Dataset, split: str) -> Examples:
     start, stop = dataset.range(split)
     stored, held_out = _stored_split(dataset, split)
     whole = _stored_examples(dataset, stored)

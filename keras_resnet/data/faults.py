@@ -25,9 +25,9 @@ def reason(error: BaseException) -> str:
         return first_line(error)
     # The stack of a graph's function comes first, nodes and ops come last.
     message = message.split("\n\t [[")[0].split(" [Op:")[0]
-    message = re.split(r"\n\n|<stack traces unavailable>", message)[-1].strip()
+    message = re.split(r"\n\n|<stack traces unavailable>", message)[-1]
+    message = re.sub(r"\{\{.*?\}\}", "", message).strip()
     message = re.sub(r"^slice index .*", "the file ends too early", message)
-    message = re.sub(r"\{\{.*?\}\}", "", message)
     ours = re.sub(r".*Summarized data: b|^assertion failed: ", "", message)  # of an operation that asserts
     if ours != message:
         message = re.sub(r"[\[\]'\"]", "", ours)

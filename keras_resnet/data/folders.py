@@ -123,31 +123,34 @@ def _listing(folder: Path, classes: tuple[str, ...]) -> Listing:
     labels: list[int] = []
     foreign: Counter[str] = Counter()
     for label, name in enumerate(classes):
-        files = images_below(folder / name, foreign)
+        files, others = images_below(folder / name)
         if not files:
+            but = f", but {_counted(others)}" if others else ""
             raise UserError(
-                f"class folder {folder / name} holds no image ({', '.join(SUFFIXES)}): "
+                f"class folder {folder / name} holds no image ({', '.join(SUFFIXES)}){but}: "
                 "add images or remove the folder (in every split)"
             )
         paths += files
         labels += [label] * len(files)
+        foreign += others
     if foreign:
-        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(foreign.items()))
-        print(f"{folder}: files left out: {kinds} (supported: {', '.join(SUFFIXES)})", file=sys.stderr)
+        left_out = _counted(foreign)
+        print(f"{folder}: files left out: {left_out} (supported: {', '.join(SUFFIXES)})", file=sys.stderr)
     return Listing(tuple(paths), np.array(labels, np.int32))
 
 
-def images_below(folder: Path, foreign: Counter[str] | None = None) -> list[str]:
-    """Image files below `folder` by name; what is hidden (`._1.jpg`, `.ipynb_checkpoints/`) is left out.
+def _counted(suffixes: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(suffixes.items()))
 
-    Links are followed, each real folder once: they may form a ring.
 
-    Args:
-        folder: where to begin.
-        foreign: counts by suffix the images of formats that are not read.
+def images_below(folder: Path) -> tuple[list[str], Counter[str]]:
+    """Image files below `folder` by name, and how many there are of formats that are not read, by suffix.
+
+    What is hidden (`._1.jpg`, `.ipynb_checkpoints/`) is left out. Links are followed, each real folder once:
+    they may form a ring.
     """
-    foreign = Counter() if foreign is None else foreign
     files: list[str] = []
+    foreign: Counter[str] = Counter()
     seen: set[str] = set()
     for directory, subfolders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(directory)
@@ -164,4 +167,4 @@ def images_below(folder: Path, foreign: Counter[str] | None = None) -> list[str]
                 files.append(os.path.join(directory, name))  # noqa: PTH118  (a million of them: Path is slow)
             elif lowered.endswith(_FOREIGN):
                 foreign[lowered[lowered.rindex(".") :]] += 1
-    return sorted(files)
+    return sorted(files), foreign

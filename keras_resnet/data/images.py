@@ -27,7 +27,7 @@ def image_files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         if not Path(path).is_dir():
             files.append(os.fspath(path))
             continue
-        found = images_below(Path(path))
+        found, _ = images_below(Path(path))
         if not found:
             raise UserError(f"no images in {path}: looked for {', '.join(sorted(SUFFIXES))}")
         files += found

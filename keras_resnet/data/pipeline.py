@@ -195,26 +195,26 @@ def evaluation_images(dataset: Dataset, split: str, *, skip_log: SkipLog | None 
 
 
 def _in_order(
-    dataset: Dataset, split: str, batch_size: int, share: int, worker: int
+    dataset: Dataset, split: str, batch_size: int, size: int, worker: int
 ) -> tuple[Callable[[tf.Tensor], tf.Tensor], Sequence[str] | None, tf.data.Dataset]:
     """Return how a split's images are reached, in order, for a `Loader`.
 
     Returns:
         key -> image [H, W, 3] uint8; all names, where they do not come with the keys; this worker's parts
         of every batch: (index of the first int64, keys [m], labels [m] int32, names [m], or [0] where all
-        are known), m at most `share`.
+        are known), m at most `size`.
     """
     shards = split_stream(dataset, split)
     if shards is not None:
-        return decode.decode_image, None, streams.evaluation_records(shards, batch_size, share, worker)
+        return decode.decode_image, None, streams.evaluation_records(shards, batch_size, size, worker)
     examples = split_examples(dataset, split)
     labels = tf.constant(examples.labels)
 
     def part(first: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        indices = tf.range(first, tf.minimum(first + share, len(examples)))
+        indices = tf.range(first, tf.minimum(first + size, len(examples)))
         return first, indices, tf.gather(labels, indices), tf.constant([], tf.string)
 
-    firsts = tf.data.Dataset.range(worker * share, len(examples), batch_size)
+    firsts = tf.data.Dataset.range(worker * size, len(examples), batch_size)
     return examples.image, examples.names, firsts.map(without_autograph(part))
 
 

@@ -79,9 +79,10 @@ class SkipLog:
             return
         with Path(path).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.DictReader(file):
-                split = row.get("split") or "train"
-                self.add(split, row["name"], row["reason"])
-                self._earlier.add((split, row["name"]))
+                split, name = row.get("split") or "train", row["name"]
+                if name not in self._reasons.get(split, {}):
+                    self.add(split, name, row["reason"])
+                    self._earlier.add((split, name))
 
     def write(self, path: str | Path) -> None:
         """Write `split,name,reason` lines to the CSV file `path`; the file says so too where none was.

@@ -143,7 +143,8 @@ def validation_split(dataset: Dataset) -> str:
             return split
     raise UserError(
         f"data set {dataset.name} has nothing to validate on (splits: "
-        f"{', '.join(dataset.splits)}): add a val/ or test/ folder, or hold out part of train"
+        f"{', '.join(dataset.splits)}): add a val/ or test/ folder, or take part of train with --hold-out or "
+        "--val-split"
     )
 
 

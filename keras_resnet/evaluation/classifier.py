@@ -59,12 +59,15 @@ def keras_classifier(saved: LoadedModel, name: str, path: Path | None = None) ->
     """A loaded Keras model as a classifier.
 
     Raises:
-        UserError: it has no classifier at its end.
+        UserError: it has no classifier at its end, or takes images that are not square.
     """
     model = saved.model
     last = model.layers[-1]
     if not isinstance(last, keras.layers.Dense):
         raise UserError(f"{name} has no classifier: it ends in {last.name}")
+    height, width = model.input_shape[1:3]
+    if any(side not in (None, saved.info.image_size) for side in (height, width)):
+        raise UserError(f"{name} takes images of {height} × {width} pixels; only squares are classified")
     predict = probabilities_of(model, model)
     return Classifier(name, saved.info, predict, tuple(model.input_shape[1:3]), model, path)
 

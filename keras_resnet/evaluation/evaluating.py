@@ -90,8 +90,7 @@ def evaluate(
         title = classifier.name if len(models) == 1 else f"[{number + 1}/{len(models)}] {classifier.name}"
         view = view_of(classifier.info, views, sizes)
         # A model that came from no file cannot be recognised when the run is repeated.
-        resumable = target is not None and classifier.path is not None
-        partials.append(_partial(target, number, strategy) if target and resumable else None)
+        partials.append(_partial(target, number, strategy) if target and classifier.path else None)
         parts.append(run.score(classifier, view, title, partials[-1]))
     scores = average(parts)
     if target is not None and replicas.worker_of(strategy)[0] == 0:

@@ -20,6 +20,7 @@ from keras_resnet.backbone import features
 from keras_resnet.data.images import read_file, view_of
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import as_probabilities, open_classifier
+from keras_resnet.pages.writing import require_png
 from keras_resnet.saving import LoadedModel
 
 SMALLEST_PICTURE = 256  # pixels; much smaller views (CIFAR) are enlarged to it, or nobody would see anything
@@ -56,8 +57,9 @@ def explain(
 
     Raises:
         UserError: the model or the image cannot be read, or the picture not be written.
-        UsageError: the model has no such class.
+        UsageError: the model has no such class, or the picture's name another ending than .png.
     """
+    require_png(output_png)
     classifier = open_classifier(model_path)
     if classifier.model is None:
         raise UserError(
@@ -68,11 +70,11 @@ def explain(
     if label is not None and label not in info.label_names:
         raise UsageError(f"{model_path} has no class {label!r}; it has {', '.join(info.label_names[:20])}")
     labels = None if label is None else [info.label_names.index(label)]
-    heatmaps, probabilities = heatmaps_of(classifier.model)(view[None], labels)
-    chosen = int(tf.argmax(probabilities[0])) if labels is None else labels[0]
-    heatmap = heatmaps[0].numpy()
+    found = look_inside(classifier.model)(view[None], labels)
+    probabilities, heatmap = found["probabilities"][0].numpy(), found["heatmap"][0].numpy()
+    chosen = int(probabilities.argmax()) if labels is None else labels[0]
     _write(np.concatenate([enlarged(view), overlay(view, heatmap)], axis=1), Path(output_png))
-    return Explanation(info.label_names[chosen], float(probabilities[0, chosen]), Path(output_png))
+    return Explanation(info.label_names[chosen], float(probabilities[chosen]), Path(output_png))
 
 
 def grad_cam(saved: LoadedModel, image: np.ndarray, label: int | None = None) -> np.ndarray:
@@ -87,16 +89,18 @@ def grad_cam(saved: LoadedModel, image: np.ndarray, label: int | None = None) ->
         [h, w] float32 in 0…1, of the size of the last feature map (7 × 7 for 224 × 224 pixels): its
         channels weighted by the mean gradient of the class's logit, negative sums cut off.
     """
-    heatmaps, _ = heatmaps_of(saved.model)(image[None], None if label is None else [label])
-    return heatmaps[0].numpy()
+    found = look_inside(saved.model)(image[None], None if label is None else [label])
+    return found["heatmap"][0].numpy()
 
 
-def heatmaps_of(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    """`grad_cam` of one network for many images, in one pass.
+def look_inside(model: keras.Model) -> Callable[..., dict[str, tf.Tensor]]:
+    """What a network sees in many images, in one pass.
 
     Returns:
-        A function (images [N, H, W, 3] of any number type, labels [N] or None) → (heat maps [N, h, w],
-        probabilities [N, classes]), both float32. It may be called inside a `tf.function`.
+        A function (images [N, H, W, 3] of any number type, labels [N] or None) → the stages' maps by name
+        ("C2", …, as `features` calls them), "features" [N, channels], which the classifier sees, "heatmap"
+        [N, h, w] float32 (`grad_cam`, of the labels or the most probable classes) and "probabilities"
+        [N, classes] float32. It may be called inside a `tf.function`.
 
     Raises:
         UserError: the network is not one of ours, or has no classifier.
@@ -105,27 +109,31 @@ def heatmaps_of(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]
     classifier = model.layers[-1]
     if not isinstance(classifier, keras.layers.Dense):
         raise UserError(f"{model.name} has no classifier to explain: it ends in {classifier.name}")
-    last = outputs[max(outputs)]  # C5, or C4 of a CIFAR network
-    maps = keras.Model(model.input, [last, classifier.input])
+    last = max(outputs)  # C5, or C4 of a CIFAR network
+    inside = keras.Model(model.input, {**outputs, "features": classifier.input})
 
-    def heatmaps(images: Any, labels: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def look(images: Any, labels: Any = None) -> dict[str, tf.Tensor]:
         images = tf.cast(images, tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(images)  # so that the maps are recorded even where no weight is trainable
-            feature_maps, inputs = maps(images, training=False)
-            kernel = tf.convert_to_tensor(classifier.kernel)
-            logits = tf.cast(inputs, tf.float32) @ kernel + classifier.bias
+            found = inside(images, training=False)
+            logits = tf.cast(found["features"], tf.float32) @ tf.convert_to_tensor(classifier.kernel)
+            if classifier.use_bias:
+                logits += classifier.bias
             chosen = tf.argmax(logits, axis=1) if labels is None else labels
             # No image's score depends on another image, so the sum's gradient is that of each.
             scores = tf.gather(logits, chosen, axis=1, batch_dims=1)
-        gradients = tf.cast(tape.gradient(scores, feature_maps), tf.float32)
+        gradients = tf.cast(tape.gradient(scores, found[last]), tf.float32)
         weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
-        heat = tf.nn.relu(tf.reduce_sum(tf.cast(feature_maps, tf.float32) * weights, axis=-1))
+        heat = tf.nn.relu(tf.reduce_sum(tf.cast(found[last], tf.float32) * weights, axis=-1))
         hottest = tf.reduce_max(heat, axis=(1, 2), keepdims=True)
-        probabilities = as_probabilities(classifier.activation(logits), classifier)
-        return tf.math.divide_no_nan(heat, hottest), probabilities
+        return {
+            **found,
+            "heatmap": tf.math.divide_no_nan(heat, hottest),
+            "probabilities": as_probabilities(classifier.activation(logits), classifier),
+        }
 
-    return heatmaps
+    return look
 
 
 def overlay(view: np.ndarray, heatmap: np.ndarray, opacity: float = 0.55) -> np.ndarray:

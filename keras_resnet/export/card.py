@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 from collections.abc import Mapping
@@ -117,12 +118,14 @@ def readme(card: Mapping[str, Any]) -> str:
     """The card for people, in Markdown."""
     model, export = card["model"], card["export"]
     labels = model["label_names"]
-    shown = ", ".join(labels[:10]) + (f", … ({len(labels)} in all)" if len(labels) > 10 else "")
+    shown = ", ".join(html.escape(label, quote=False) for label in labels[:10]) + (
+        f", … ({len(labels)} in all)" if len(labels) > 10 else ""
+    )
     rows = [
         ("architecture", _architecture(model)),
         ("parameters", f"{card['parameters']:,}"),
         ("multiply-adds per image", f"{card['multiply_adds']:,}"),
-        ("trained on", model["dataset"] or "not recorded"),
+        ("trained on", html.escape(model["dataset"] or "not recorded", quote=False)),
         ("recipe", model["recipe"] or "not recorded"),
         (
             "view",

@@ -1,7 +1,7 @@
 """A folded network as a plain TensorFlow graph of constants: what TensorFlow's CPU fusion likes best.
 
 Each layer is conv → bias → (+ shortcut) → ReLU on constant weights, which TensorFlow's graph optimiser turns
-into one fused oneDNN kernel. What it takes for that, as of TensorFlow 2.21 (docs/serving.md has the numbers):
+into one fused oneDNN kernel. What it takes for that, as of TensorFlow 2.21 (numbers: benchmarks/README.md):
 
 - the sum must be an AddN: a plain Add is fused only where the optimiser can prove that nothing broadcasts,
   which it cannot behind a strided convolution;

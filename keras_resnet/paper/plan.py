@@ -185,4 +185,6 @@ def _require_same_data(folder: Path, dataset: Dataset) -> None:
 
 def quick_conditions(precision: str = "float32", devices: str = "all") -> Conditions:
     """The laptop edition: digits, the paper's optimiser, 15 epochs with its two drops of the rate."""
-    return Conditions("digits", None, QUICK_RECIPE, QUICK_OVERRIDES, None, precision, devices)
+    return Conditions(
+        "digits", recipe=QUICK_RECIPE, overrides=QUICK_OVERRIDES, precision=precision, devices=devices
+    )

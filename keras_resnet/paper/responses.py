@@ -23,8 +23,8 @@ from keras_resnet.errors import UserError
 from keras_resnet.evaluation import evaluation_split
 from keras_resnet.evaluation.protocols import data_of, view_of
 from keras_resnet.layers import BN_EPSILON, fused_batch_norm
-from keras_resnet.paper.folders import RESPONSES
-from keras_resnet.saving import load_model
+from keras_resnet.paper.folders import RESPONSES, same_data
+from keras_resnet.saving import LoadedModel, load_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.training.checkpoints import write_atomically
 
@@ -95,6 +95,7 @@ def run_responses(
     *,
     keep: bool = True,
     skip_limit: float = 0.05,
+    saved: LoadedModel | None = None,
 ) -> Responses:
     """Measure a run folder or a `.keras` file on the first test images.
 
@@ -104,11 +105,12 @@ def run_responses(
         images: how many of its images, at most.
         keep: write what was measured of a run to responses.json in its folder, for its report.
         skip_limit: the largest accepted share of unreadable images.
+        saved: the model, where it has been loaded.
 
     Raises:
         UserError: there is no readable model, or too many images are unreadable.
     """
-    saved = load_model(model)
+    saved = saved or load_model(model)
     split = evaluation_split(dataset)
     view, skips = view_of(saved.info, "single"), SkipLog(skip_limit)
     batches = evaluation_batches(dataset, split, view, batch_size=BATCH, skip_log=skips)
@@ -136,10 +138,12 @@ def responses_of(
     """
     found = []
     for model in models:
-        info = load_model(model).info
-        data = open_dataset(data_of(info, model, dataset), data_dir=data_dir)
+        saved = load_model(model)
+        trained_on = saved.info.dataset
+        data = open_dataset(data_of(saved.info, model, dataset), data_dir=data_dir)
         # The report of a run shows its responses beside its errors: on the data that it was trained on.
-        responses = run_responses(model, data, keep=data.name == info.dataset, skip_limit=skip_limit)
+        keep = trained_on is not None and same_data(data.name, trained_on)
+        responses = run_responses(model, data, keep=keep, skip_limit=skip_limit, saved=saved)
         found.append((model, responses))
     return found
 

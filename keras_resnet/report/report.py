@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_resnet.pages import plots
 from keras_resnet.pages.blocks import Page
-from keras_resnet.pages.writing import require_writable, write_page
+from keras_resnet.pages.writing import page_format, require_writable, write_page
 from keras_resnet.paper.folders import RunFolder, find_runs, read_run
 from keras_resnet.report import sections
 from keras_resnet.report.measuring import measure
@@ -37,12 +37,13 @@ def write_report(
         title: of the page.
 
     Raises:
-        UsageError: unknown kind.
+        UsageError: unknown kind, or a name that tells none.
         UserError: no run folder, matplotlib is missing, or the file cannot be written.
     """
     found = find_runs(runs)
     # Not after minutes of testing.
     plots.require()
+    kind = page_format(output, kind)
     require_writable(output)
     if evaluate:
         measure(found, data_dir, skip_limit)

@@ -11,7 +11,7 @@ from keras_resnet.pages.blocks import Block, Code, Paragraph, Plot, Section, Tab
 from keras_resnet.pages.plots import to_svg
 from keras_resnet.paper import degradation, figures
 from keras_resnet.paper.experiments import Net
-from keras_resnet.paper.folders import RunFolder
+from keras_resnet.paper.folders import RunFolder, same_data
 from keras_resnet.paper.measured import Row
 from keras_resnet.paper.numbers import Printed, printed_for
 from keras_resnet.paper.results import depth_points, errors_table, sources_table
@@ -89,10 +89,14 @@ def _equal_conditions(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
     learning rate 0.1".
     """
     alike: dict[str, list[tuple[RunFolder, dict[str, Any]]]] = {}
+    names: dict[str, None] = {}
     for run in runs:
         settings = {k: v for k, v in run.settings.items() if k not in _OF_THE_NETWORK}
         recipe = dict(settings.pop("recipe"))
-        name = f"{settings.pop('dataset')}, recipe {recipe.pop('name')}"
+        data = settings.pop("dataset")
+        data = next((known for known in names if same_data(known, data)), data)  # photos, photos/
+        names[data] = None
+        name = f"{data}, recipe {recipe.pop('name')}"
         alike.setdefault(name, []).append((run, settings | recipe))
     groups: dict[str, list[RunFolder]] = {}
     for name, found in alike.items():

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.backbone import features
 from keras_resnet.data.faults import UNREADABLE, reason
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.evaluation.classifier import Classifier
+from keras_resnet.evaluation.explain import look_inside
 from keras_resnet.export.signatures import Signatures
 from keras_resnet.layers import require_tensorflow
 from keras_resnet.saving import ModelInfo, default_name
@@ -46,6 +46,8 @@ class Endpoint:
         try:
             return self.run(arrays)
         except UNREADABLE:
+            if all(dtype.kind != "O" for dtype, _ in self.inputs.values()):
+                raise  # no files, of which one might be unreadable
             for row in range(len(next(iter(arrays.values())))):
                 try:
                     self.run({name: values[row : row + 1] for name, values in arrays.items()})
@@ -107,35 +109,19 @@ def _described(specs: Mapping[str, tf.TensorSpec]) -> Specs:
 
 def _endpoints_of(classifier: Classifier) -> dict[str, Endpoint]:
     """The endpoints of an export, for a network that is not one: those that its form allows."""
-    look_inside = None
+    look = None
     if classifier.model is not None:
         require_tensorflow("serving")  # other backends' models do not run inside its functions
-        look_inside = _inside(classifier.model)
+        with suppress(UserError):  # a third-party network, whose layers have other names
+            look = look_inside(classifier.model)
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = {"probabilities": classifier.predict(images)}
-        if look_inside is not None:
-            found |= look_inside(images)
+        if look is None:
+            return {"probabilities": tf.cast(classifier.predict(images), tf.float32)}
+        found = look(images)
+        found["explained"] = found["probabilities"]
         return {name: tf.cast(value, tf.float32) for name, value in found.items()}
 
     module = Signatures(run, classifier.info, classifier.image_shape)
     functions = {name: function.get_concrete_function() for name, function in module.signatures().items()}
     return {name: _endpoint(function, module) for name, function in functions.items()}
-
-
-def _inside(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]] | None:
-    """Images → the stages' maps, the features that the classifier sees, heat maps and their probabilities."""
-    from keras_resnet.evaluation.explain import heatmaps_of
-
-    try:
-        outputs = {**features(model).output, "features": model.layers[-1].input}
-        heatmaps = heatmaps_of(model)
-    except UserError:  # a third-party network, whose layers have other names
-        return None
-    stages = keras.Model(model.input, outputs)
-
-    def look_inside(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        heatmap, explained = heatmaps(images)
-        return {**stages(images, training=False), "heatmap": heatmap, "explained": explained}
-
-    return look_inside

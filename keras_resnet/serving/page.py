@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_resnet.data.images import view_of
+from keras_resnet.evaluation.explain import enlarged, overlay
 from keras_resnet.export.signatures import TOP
 from keras_resnet.serving.endpoints import Served
 from keras_resnet.serving.predicting import best
@@ -24,8 +25,6 @@ def look_at(contents: bytes, served: Served) -> dict[str, Any]:
     Raises:
         UserError: the bytes are not an image.
     """
-    from keras_resnet.evaluation.explain import enlarged, overlay
-
     view = view_of("this file", contents, served.info)
     endpoint = served.endpoints.get("explain") or served.endpoints["serving_default"]
     answer = endpoint.run({"images": view[np.newaxis].astype(np.float32)})

@@ -19,6 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import tensorflow as tf
+
 from keras_resnet.data.faults import UNREADABLE, reason
 from keras_resnet.data.loading import CORES
 from keras_resnet.errors import UserError
@@ -165,6 +167,8 @@ class Worker:
             raise Refused(504, f"no answer within {self.limits.seconds:g} seconds") from error
         except rest.BadRequest as error:
             raise Refused(400, str(error)) from error
+        except tf.errors.ResourceExhaustedError as error:
+            raise Refused(503, "not enough memory for this request; send fewer examples at once") from error
         except (*UNREADABLE, UserError) as error:
             raise Refused(400, reason(error)) from error
 

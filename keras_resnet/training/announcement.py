@@ -30,10 +30,11 @@ def announcement(inputs: Inputs, schedule: Schedule, workdir: Path) -> Iterator[
     )
     for part in (split, val_split):
         if (found := inputs.classes_in(part)) < dataset.classes:
-            yield (
-                f"note: {part} has images of only {found} of the {dataset.classes} classes; folders are in "
-                "the order of their classes: --hold-out takes some of each, and `data pack` shuffles"
-            )
+            note = f"note: {part} has images of only {found} of the {dataset.classes} classes"
+            if dataset.kind == "folder":
+                note += "; folders are in the order of their classes: --hold-out takes some of each, and "
+                note += "`data pack` shuffles"
+            yield note
     if recipe.freeze and settings.initial_weights is None:
         yield (
             f"note: the stages up to {recipe.freeze} stay as they are, which is random: --weights names "

@@ -6,6 +6,7 @@ state (step, epoch, schedule, sums of the running epoch).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +24,9 @@ from keras_resnet.errors import UserError
 
 FOLDER = "checkpoints"
 BEST = "best.safetensors"
+
+# What reading a damaged file raises.
+_UNREADABLE = (OSError, SafetensorError, KeyError, ValueError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def latest_checkpoint(workdir: Path) -> Checkpoint | None:
     for path in reversed(files):
         try:
             return read_checkpoint(path)
-        except (SafetensorError, KeyError, ValueError, TypeError):
+        except _UNREADABLE:
             continue  # cannot come from a kill (files appear whole), but may from a broken disk
     if files:
         raise UserError(
@@ -86,7 +90,7 @@ def best_checkpoint(workdir: Path) -> Checkpoint:
     path = workdir / FOLDER / BEST
     try:
         return read_checkpoint(path)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise UserError(
             f"the best epoch cannot be read from {path} ({error}); start over with --fresh"
         ) from error
@@ -143,12 +147,12 @@ def locked(workdir: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another run is at work in {workdir}; wait for it or choose another --workdir"
-            ) from None
-        except OSError:
-            pass  # a network file system without locks, as Lustre often is: nobody can be kept out
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):  # which of them depends on the file system
+                raise UserError(
+                    f"another run is at work in {workdir}; wait for it or choose another --workdir"
+                ) from None
+            # Else a network file system without locks, as Lustre often is: nobody can be kept out.
         yield
 
 

@@ -58,29 +58,44 @@ def check_splits(settings: RunSettings, dataset: Dataset) -> None:
         )
 
 
-def data_facts(dataset: Dataset, split: str) -> dict[str, int]:
+def data_facts(settings: RunSettings, dataset: Dataset) -> dict[str, Any]:
     """What `run.json` keeps of the data, to notice a change of it.
 
-    {classes, training_images} and, where `split` is a slice, what it is a slice of: {split_images}.
+    {classes, training_images, val_split, validation_images} and, where a slice is trained on, what it is a
+    slice of: {split_images}.
     """
+    split, val_split = settings.split, split_to_validate(settings, dataset)
     images, whole = dataset.images(split), dataset.splits[split_name(split)]
-    facts = {"classes": dataset.classes, "training_images": images}
-    return facts if images == whole else facts | {"split_images": whole}
+    return {
+        "classes": dataset.classes,
+        "training_images": images,
+        **({} if images == whole else {"split_images": whole}),
+        "val_split": val_split,
+        "validation_images": dataset.images(val_split),
+    }
 
 
-def check_data(dataset: Dataset, split: str, before: Mapping[str, int] | None, workdir: Path) -> None:
-    """The data is that which the run began with; `before` is its `data_facts`, None where none were kept."""
-    now = data_facts(dataset, split)
-    if before not in (None, now):
+def check_data(
+    settings: RunSettings, dataset: Dataset, before: Mapping[str, Any] | None, workdir: Path
+) -> None:
+    """The data is that which the run began with.
+
+    `before` is its `data_facts`, as far as they were kept; None where none were.
+    """
+    now = data_facts(settings, dataset)
+    if any(now.get(key) != value for key, value in (before or {}).items()):
         raise UserError(
-            f"{dataset.name} has changed since the run in {workdir} began: {_told(before)} then, "
+            f"{dataset.name} has changed since the run in {workdir} began: {_told(before or {})} then, "
             f"{_told(now)} now: --fresh starts over"
         )
 
 
-def _told(facts: Mapping[str, int]) -> str:
+def _told(facts: Mapping[str, Any]) -> str:
     of = f" (of {facts['split_images']:,})" if "split_images" in facts else ""
-    return f"{facts['training_images']:,} training images{of} of {facts['classes']} classes"
+    told = f"{facts['training_images']:,} training images{of} of {facts['classes']} classes"
+    if "val_split" not in facts:
+        return told
+    return f"{told}, {facts['validation_images']:,} to validate on ({facts['val_split']})"
 
 
 def check_extras(habits: Habits) -> None:
@@ -102,8 +117,8 @@ def check_agreement(
     """Workers that start from different checkpoints or settings would train different networks.
 
     Args:
-        agreed: what all of them must have been told, as plain data: settings, data, and how often to save,
-            which ends calls of the compiled loop: at different steps they would wait for each other forever.
+        agreed: settings, data facts and --checkpoint-steps, as plain data. (Those steps end calls of the
+            compiled loop: with different ones the workers would wait for each other forever.)
         strategy: over all workers.
         first_step: of this worker's checkpoint, 0 without one.
         workdir: the run folder, for the message.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UsageError, UserError, first_line
 from keras_resnet.recipes import Precision
 
 
@@ -95,7 +96,7 @@ def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 
 @contextmanager
 def device_errors(strategy: tf.distribute.Strategy, workdir: Path) -> Iterator[None]:
-    """Say in one line what TensorFlow says of a device that is full, or of a worker that is gone.
+    """Say in one line what TensorFlow says of a device or disk that is full, or of a worker that is gone.
 
     Raises:
         UserError: one of them.
@@ -103,8 +104,10 @@ def device_errors(strategy: tf.distribute.Strategy, workdir: Path) -> Iterator[N
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
+        if re.search("no space|quota|open files", error.message, re.IGNORECASE):
+            raise UserError(f"cannot write or read a file: {first_line(error)}") from error
         raise UserError(
-            "a device ran out of memory: use a smaller --batch-size (with --fresh), split the batch with "
+            "a device ran out of memory: with --fresh, use a smaller --batch-size, split the batch with "
             "--accumulate, or use a smaller --image-size or --precision mixed_bfloat16"
         ) from error
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
@@ -159,7 +162,7 @@ def _gpu_count(devices: str, there: int, hint: str) -> int:
     """How many GPUs `--devices N` asks for; a machine without any counts as one device, its CPU."""
     count = _positive(devices, devices)
     if count > max(there, 1):
-        raise UserError(f"--devices {count}: this machine has {there} GPUs; {hint}")
+        raise UserError(f"--devices {count}: GPUs on this machine: {there}; {hint}")
     return count
 
 

@@ -279,7 +279,9 @@ class EpochLoop:
         )
 
     def _diverged(self, step: int) -> UserError:
-        good = latest_checkpoint(self.workdir)
+        good = None
+        with suppress(UserError):  # damaged ones do not hide why the run stopped
+            good = latest_checkpoint(self.workdir)
         kept = f"the last good checkpoint is that of step {good.step:,}" if good else "no checkpoint yet"
         return UserError(
             f"the loss or a weight is not a finite number at step {step:,}; {kept} in {self.workdir}. "

@@ -73,9 +73,10 @@ class Inputs:
         return split_to_validate(self.settings, self.dataset)
 
     def classes_in(self, split: str) -> int:
-        """How many classes have images in a slice: one of a folder, which is in their order, has few.
+        """Number of classes that `split` has images of.
 
-        Of a whole split, and of a stream, whose labels nobody has read: all of them.
+        A slice of a folder may have few, as folders are in the order of their classes. A whole split, and a
+        stream, whose labels nobody has read, are taken to have all.
         """
         if split == split_name(split) or split_stream(self.dataset, split) is not None:
             return self.dataset.classes

@@ -68,9 +68,20 @@ class TensorBoard:
         self._writer.flush()
 
 
+class _Console(Console):
+    """stderr, whether anybody reads it or not: a run does not end with the reader of its output."""
+
+    def __init__(self, quiet: bool):
+        super().__init__(stderr=True, highlight=False, quiet=quiet)
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process."""
+        self.quiet = True
+
+
 def say(line: str, quiet: bool = False) -> None:
     """Print one line on stderr."""
-    Console(stderr=True, highlight=False, quiet=quiet).print(line, markup=False, soft_wrap=True)
+    _Console(quiet).print(line, markup=False, soft_wrap=True)
 
 
 class Reporter:
@@ -78,7 +89,7 @@ class Reporter:
 
     def __init__(self, total_steps: int, first_step: int, quiet: bool = False):
         self.total_steps = total_steps
-        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self.console = _Console(quiet)
         self._began, self._first_step = time.perf_counter(), first_step
         self._last_line = self._began
         self._bar: Progress | None = None

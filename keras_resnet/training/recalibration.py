@@ -18,7 +18,7 @@ from keras_resnet.data.pipeline import steps_per_epoch, training_batches
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import Dataset, hold_out, open_dataset
 from keras_resnet.data.views import EvalView, TrainView, eval_view
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UsageError, UserError
 from keras_resnet.layers import BN_MOMENTUM
 from keras_resnet.saving import RUN_MODEL, load_model, save_model
 from keras_resnet.scanned import ScannedBlocks
@@ -107,8 +107,8 @@ def recalibrate_file(
 
     Args:
         path: a run folder or a `.keras` file.
-        dataset: where the images come from; by default what the model was trained on (of a run folder
-            the very images: without those that it held out, and of its slice).
+        dataset: where the images come from; by default what the model was trained on (for a run, the very
+            images: its slice, without those that it held out).
         data_dir: where TFDS keeps prepared data sets.
         batches: how many batches to average over, at most one pass over the training images.
         batch_size: images in each.
@@ -120,6 +120,9 @@ def recalibrate_file(
         UserError: no model, or no data set, by that name; a model without batch normalisation; too many
             unreadable images.
     """
+    target = Path(output) if output else Path(path) / RUN_MODEL if Path(path).is_dir() else Path(path)
+    if target.suffix != ".keras":
+        raise UsageError(f"the output must be a .keras file, not {target}")
     saved = load_model(path)
     if not _batch_norms(saved.model):
         raise UserError(f"{path} has no batch normalisation whose statistics could be set")
@@ -127,7 +130,8 @@ def recalibrate_file(
     if name is None:
         raise UserError(f"{path} does not say what data it was trained on: name it with --dataset")
     opened = open_dataset(name, data_dir=data_dir)
-    run = recorded_settings(Path(path)) if dataset is None else {}
+    folder = Path(path).parent if Path(path).name == RUN_MODEL else Path(path)
+    run = recorded_settings(folder) if dataset is None else {}
     if run.get("hold_out"):
         opened = hold_out(opened, images=run["hold_out"])
     view = eval_view("single", saved.info.image_size, resize=saved.info.resize)
@@ -143,7 +147,6 @@ def recalibrate_file(
         )
         recalibrate(saved.model, taken)
     skips.check()
-    target = Path(output) if output else Path(path) / RUN_MODEL if Path(path).is_dir() else Path(path)
     if target.name == RUN_MODEL and target.exists():
         forget_measurements(target.parent)
     return save_model(saved.model, replace(saved.info, results={}), target)

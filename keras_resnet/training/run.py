@@ -103,7 +103,7 @@ class _Run:
         check_batch(settings, dataset, self.strategy)
         check_extras(self.habits)
         self.workdir = self.record.path.parent
-        self.data = data_facts(dataset, settings.split)
+        self.data = data_facts(settings, dataset)
         self.initial: State | None = None
         if settings.initial_weights:
             self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
@@ -153,8 +153,8 @@ class _Run:
             self.habits,
             reporter,
             self.inputs.skips,
-            self.per_epoch,
-            self.total_steps,
+            steps_per_epoch=self.per_epoch,
+            total_steps=self.total_steps,
         )
         try:
             self._record_start(
@@ -174,7 +174,7 @@ class _Run:
         except (Interrupted, KeyboardInterrupt):
             self.record.update("interrupted", step=loop.step)
             raise
-        except Exception as error:
+        except BaseException as error:
             with suppress(UserError):  # a full disk, say: what stopped the run is said, not this
                 self.record.update("failed", step=loop.step, error=first_line(error))
             raise
@@ -186,14 +186,19 @@ class _Run:
 
     def _starting_point(self) -> Checkpoint | None:
         """The checkpoint to resume from; refuses what does not fit it, and only then forgets an old run."""
-        split, workdir = self.settings.split, self.workdir
+        workdir = self.workdir
         if not self.fresh:
-            check_data(self.dataset, split, self.record.data.get("data"), workdir)
+            check_data(self.settings, self.dataset, self.record.data.get("data"), workdir)
         checkpoint = None if self.fresh else latest_checkpoint(workdir)
         agreed = [self.settings.to_json(), self.data, self.habits.checkpoint_steps]
         with device_errors(self.strategy, workdir):
             check_agreement(agreed, self.strategy, checkpoint.step if checkpoint else 0, workdir)
         if self.fresh:
+            with (
+                self.inputs.skips.watch()
+            ):  # small splits are decoded here, and refused for unreadable images
+                self.inputs.training(0)
+                self.inputs.validation()
             self.record.forget()
         return checkpoint
 

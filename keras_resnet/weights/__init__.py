@@ -177,7 +177,7 @@ def export_weights(
     architecture = saved.info.architecture
     state = get_state(saved.model)
     if "predictions/kernel" not in state:
-        raise UserError(f"{model_path} has no classifier, which torchvision's {architecture.name} has")
+        raise UserError(f"{model_path} has no classifier: only whole networks are exported")
     notes = {"format": "pt", **options_of(architecture)}
     if architecture.block == "bottleneck" and architecture.downsample == "1x1":
         logging.getLogger("keras_resnet").warning(

@@ -101,7 +101,8 @@ class OfficialWeights:
             finally:
                 fetched.unlink(missing_ok=True)
         except Exception as error:
-            (file.parent / temporary).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (file.parent / temporary).unlink()
             reason = first_line(error).rsplit(" -- ", 1)[-1]
             raise UserError(f"cannot fetch the official weights ({reason}); {by_hand}") from error
         finally:

@@ -45,9 +45,7 @@ def read_h5(path: Path) -> State:
             state = dict(read(group, array))
     except UserError:
         raise
-    except (
-        Exception
-    ) as error:  # h5py tells what is damaged in many ways, and foreign files are built otherwise
+    except Exception as error:  # h5py tells damage in many ways, and foreign files are built otherwise
         raise UserError(f"cannot read {path} as Keras weights: {first_line(error)}") from error
     if not state:
         raise UserError(f"{path} holds no weights of named layers (was it written by Keras before 3.6?)")

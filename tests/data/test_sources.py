@@ -83,6 +83,8 @@ def test_images_that_are_not_read_are_counted(tmp_path, capsys):
     assert f"{tmp_path}/train: files left out: 2 .webp (supported: .jpg" in capsys.readouterr().err
     open_dataset(make(tmp_path / "read", "train/a/1.png", "train/a/notes.txt"))
     assert capsys.readouterr().err == ""
+    with pytest.raises(UserError, match=r"class folder .*b holds no image \(.*\), but 2 \.webp: add images"):
+        open_dataset(make(tmp_path / "none", "train/a/1.png", "train/b/1.webp", "train/b/2.webp"))
 
 
 def test_a_folder_of_classes_alone_is_one_split(tmp_path):

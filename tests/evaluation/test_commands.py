@@ -41,10 +41,14 @@ def test_the_sheet_of_mistakes_is_an_option(run_folder, tmp_path):
         assert sheet.height == rows * (144 + 34 + 8) + 8
 
 
-@pytest.mark.parametrize("option", ["--report", "--mistakes"])
-def test_what_cannot_be_written_is_told_before_anything_is_computed(option, tmp_path):
-    result = call("evaluate", tmp_path / "no-model", option, tmp_path, code=1)
-    assert f"cannot write {tmp_path}: name a file" in result.stderr
+@pytest.mark.parametrize(("option", "name"), [("--report", "r.html"), ("--mistakes", "m.png")])
+def test_what_cannot_be_written_is_told_before_anything_is_computed(option, name, tmp_path):
+    (tmp_path / name).mkdir()
+    result = call("evaluate", tmp_path / "no-model", option, tmp_path / name, code=1)
+    assert f"cannot write {tmp_path / name}: name a file" in result.stderr
+    result = call("evaluate", tmp_path / "no-model", option, tmp_path / "x.pdf", code=2)
+    assert re.search(r"x\.pdf.*: let its name end in \.(html or \.md|png)", result.stderr)
+    assert not (tmp_path / "x.pdf").exists()
 
 
 def test_the_numbers_are_told_also_where_their_page_cannot_be_made(run_folder, tmp_path, monkeypatch):
@@ -81,7 +85,7 @@ def test_a_run_can_be_tested_on_what_it_held_out(network, black_and_white, tmp_p
     saved = network("resnet20", ("black", "white"), 8)
     info = replace(saved.info, dataset=str(black_and_white))
     model = save_model(saved.model, info, tmp_path / "model.keras")
-    assert "hold out part of train" in call("evaluate", model, code=1).stderr
+    assert "take part of train with --hold-out" in call("evaluate", model, code=1).stderr
     found = json.loads(call("evaluate", model, "--hold-out", 4, "--json").stdout)
     assert (found["images"], found["split"]) == (4, "val")
     assert [sum(row) for row in found["confusion"]] == [2, 2]

@@ -6,7 +6,7 @@ from PIL import Image
 
 from keras_resnet.backbone import features
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.evaluation.explain import explain, grad_cam, heatmaps_of, overlay
+from keras_resnet.evaluation.explain import explain, grad_cam, look_inside, overlay
 from keras_resnet.saving import save_model
 
 
@@ -39,11 +39,11 @@ def test_frozen_networks_can_be_explained(network, image):
 
 def test_many_images_at_once_are_explained_as_one_by_one(resnet18, image):
     images = np.stack([image, image[::-1], image[:, ::-1]])
-    heat, probabilities = heatmaps_of(resnet18.model)(images, [0, 2, 1])
+    found = look_inside(resnet18.model)(images, [0, 2, 1])
     expected = [grad_cam(resnet18, view, label) for view, label in zip(images, [0, 2, 1], strict=True)]
-    np.testing.assert_allclose(heat, np.stack(expected), atol=1e-5)
+    np.testing.assert_allclose(found["heatmap"], np.stack(expected), atol=1e-5)
     np.testing.assert_allclose(
-        probabilities, resnet18.model(images.astype(np.float32), training=False), atol=1e-6
+        found["probabilities"], resnet18.model(images.astype(np.float32), training=False), atol=1e-6
     )
 
 
@@ -80,3 +80,5 @@ def test_what_cannot_be_explained(run_folder, resnet20, tmp_path):
     save_model(resnet20.model, resnet20.info, tmp_path / "model.keras")
     with pytest.raises(UserError, match="cannot write"):
         explain(tmp_path / "model.keras", tmp_path / "black.png", tmp_path / "text.png" / "out.png")
+    with pytest.raises(UsageError, match=r"out\.jpg would be a PNG file"):
+        explain(run_folder, tmp_path / "black.png", tmp_path / "out.jpg")

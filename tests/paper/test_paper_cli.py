@@ -79,6 +79,7 @@ def test_tables_of_imagenet_are_shown_as_printed(tmp_path):
 def test_options_of_training_are_not_ignored_where_nothing_is_trained(options, tmp_path):
     result = CliRunner().invoke(main, ["paper", "figure4", *map(str, options), "--workdir", str(tmp_path)])
     assert result.exit_code == 2
+    assert "28.54" in call("paper", "figure4", "--debug", "--workdir", tmp_path).stdout
     assert f"{options[0]} is for training: name the data too, --dataset imagenet2012" in result.stderr
 
 

@@ -11,9 +11,9 @@ from saved_networks import picture, pixels, random_model, saved_network, tiny
 
 from keras_resnet.builders import build_model
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.evaluation import explain
 from keras_resnet.export import export_model
 from keras_resnet.saving import ModelInfo, save_model
+from keras_resnet.serving import endpoints
 from keras_resnet.serving.endpoints import load_served
 from keras_resnet.serving.page import look_at
 
@@ -94,6 +94,22 @@ def test_networks_of_every_kind_have_features_and_a_heat_map(name, activation, t
     assert look_at(picture("PNG", 1), served)["overlay"] is not None
 
 
+def test_a_classifier_without_bias_is_explained(tmp_path):
+    body = random_model(tiny("resnet20", blocks=1), input_shape=(32, 32, 3), include_top=False, pooling="avg")
+    logits = keras.layers.Dense(3, "softmax", use_bias=False, name="predictions")(body.output)
+    keras.Model(body.input, logits, name="resnet20").save(tmp_path / "m.keras")
+    served = load_served(tmp_path / "m.keras")
+    images = {"images": pixels(1, 32, 32)[None].astype(np.float32)}
+    explained, classified = (served.endpoints[name].run(images) for name in ("explain", "serving_default"))
+    np.testing.assert_allclose(explained["probabilities"], classified["probabilities"], atol=1e-6)
+
+
+def test_a_network_of_oblong_images_is_named(tmp_path):
+    random_model(tiny("resnet20", blocks=1), input_shape=(32, 48, 3)).save(tmp_path / "m.keras")
+    with pytest.raises(UserError, match=r"m\.keras takes images of 32 × 48 pixels; only squares"):
+        load_served(tmp_path / "m.keras")
+
+
 def test_a_network_of_somebody_else_is_classified_without_a_look_inside(tmp_path):
     layers = [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(3, "sigmoid")]
     keras.Sequential(layers, name="resnet20").save(tmp_path / "m.keras")
@@ -105,8 +121,8 @@ def test_a_network_of_somebody_else_is_classified_without_a_look_inside(tmp_path
 
 def test_the_model_behind_heat_maps_is_built_once(home, monkeypatch):
     built = []
-    of = explain.heatmaps_of
-    monkeypatch.setattr(explain, "heatmaps_of", lambda model: built.append(model) or of(model))
+    of = endpoints.look_inside
+    monkeypatch.setattr(endpoints, "look_inside", lambda model: built.append(model) or of(model))
     served = load_served(str(home / "run"))
     run = served.endpoints["explain"].run
     views = [{"images": pixels(seed, 32, 32)[None].astype(np.float32)} for seed in (1, 2, 1)]

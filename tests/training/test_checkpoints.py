@@ -77,6 +77,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EACCES])
+def test_a_lock_that_is_held_is_told_by_two_numbers(number, tmp_path, monkeypatch):
+    def held(*_):
+        raise OSError(number, "held")
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    with pytest.raises(UserError, match="another run is at work"), locked(tmp_path):
+        pass
+
+
 def test_a_file_system_without_locks_is_trained_on_all_the_same(tmp_path, monkeypatch):
     def unknown(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")

@@ -56,6 +56,10 @@ def test_a_run_is_recalibrated_with_the_images_that_it_trained_on(tmp_path, monk
     assert len(seen) == 14 and max(seen) < 16  # of the 28 that were not held out, in order
     seen.clear()
     recalibrate_file(str(tmp_path / "run" / "model.keras"), batch_size=2)
+    assert len(seen) == 14  # that file is the run
+    seen.clear()
+    (tmp_path / "run" / "model.keras").rename(tmp_path / "other.keras")
+    recalibrate_file(str(tmp_path / "other.keras"), batch_size=2)
     assert len(seen) == 32
 
 

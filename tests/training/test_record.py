@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from types import SimpleNamespace
 
 import tensorflow as tf
 
 from keras_resnet.training import record
+from keras_resnet.training.progress import Reporter, say
 
 
 def test_the_command_can_be_pasted(tmp_path, monkeypatch):
@@ -16,3 +18,16 @@ def test_the_command_can_be_pasted(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "hardware", lambda strategy: {})
     record.RunRecord(tmp_path, tf.distribute.get_strategy()).update("running")
     assert shlex.split(json.loads((tmp_path / "run.json").read_text())["command"]) == words
+
+
+def test_a_run_does_not_end_with_the_reader_of_its_output(monkeypatch):
+    def gone(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(
+        "sys.stderr", SimpleNamespace(write=gone, flush=gone, isatty=lambda: False, encoding="utf-8")
+    )
+    reporter = Reporter(total_steps=10, first_step=0)
+    reporter.say("first")
+    reporter.say("second")
+    say("third")

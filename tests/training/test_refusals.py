@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 import tensorflow as tf
 from shallow import SHALLOW
-from small_runs import DIGITS, ONE_STEP, settings
+from small_runs import DIGITS, ONE_STEP, grey_folder, settings
 
+from keras_resnet.data.sources import open_dataset
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.training import run
 from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint
 from keras_resnet.training.epochs import Habits
 from keras_resnet.training.run import train
+from keras_resnet.training.settings import make_settings
 
 
 def test_a_finished_run_is_left_alone(finished):
@@ -63,10 +65,35 @@ def test_fresh_removes_nothing_where_the_workers_disagree(finished, monkeypatch)
     assert (finished / "model.keras").exists() and latest_checkpoint(finished) is not None
 
 
+def test_fresh_removes_nothing_where_too_many_images_are_unreadable(tmp_path):
+    folder = grey_folder(tmp_path / "data")
+    data = open_dataset(str(folder))
+    chosen = make_settings(
+        SHALLOW["resnet20"],
+        data,
+        overrides=ONE_STEP,
+        recipe="cifar-fast",
+        image_size=16,
+        val_split="train[28:]",
+        split="train[:28]",
+    )
+    result = train(chosen, data, tmp_path / "run", quiet=True)
+    for image in sorted((folder / "train").rglob("*.png"))[:4]:
+        image.write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"4 of 28 images of split .* are unreadable"):
+        train(chosen, open_dataset(str(folder)), tmp_path / "run", fresh=True, quiet=True)
+    assert result.model.exists() and latest_checkpoint(tmp_path / "run") is not None
+
+
 @pytest.mark.parametrize(
     ("place", "error", "told"),
     [
         ("EpochLoop.run", tf.errors.ResourceExhaustedError(None, None, "OOM"), "a device ran out of memory"),
+        (
+            "EpochLoop.run",
+            tf.errors.ResourceExhaustedError(None, None, "/full/events; No space left on device"),
+            "cannot write or read a file: /full/events; No space left on device",
+        ),
         ("EpochLoop.run", ZeroDivisionError("surprise\nat line 3"), "surprise"),
         ("_Run._finish", UserError("no room for model.keras"), "no room for model.keras"),
     ],
@@ -107,7 +134,9 @@ def test_changed_data_is_noticed(tmp_path):
     train(unfinished, DIGITS, tmp_path, quiet=True)
     (tmp_path / "model.keras").unlink()
     fewer = replace(DIGITS, splits={**DIGITS.splits, "train": 1000})
-    with pytest.raises(UserError, match=r"1,197 training images of 10 classes then, 1,000 training images"):
+    with pytest.raises(
+        UserError, match=r"1,197 training images of 10 classes, .* then, 1,000 training images"
+    ):
         train(unfinished, fewer, tmp_path, quiet=True)
 
 

@@ -77,7 +77,13 @@ def test_slices_are_recorded_and_others_are_refused(tmp_path):
     train(sliced, DIGITS, tmp_path, quiet=True)
     record = json.loads((tmp_path / "run.json").read_text())
     assert (record["settings"]["split"], record["settings"]["val_split"]) == ("train[:600]", "train[600:700]")
-    assert record["data"] == {"classes": 10, "training_images": 600, "split_images": 1197}
+    assert record["data"] == {
+        "classes": 10,
+        "training_images": 600,
+        "split_images": 1197,
+        "val_split": "train[600:700]",
+        "validation_images": 100,
+    }
     train(sliced, DIGITS, tmp_path, quiet=True)
     other = settings(overrides=ONE_STEP, split="train[:500]", val_split="train[600:700]")
     with pytest.raises(UserError, match=r"\(split: train\[:600\] there, train\[:500\] now\)"):
@@ -87,8 +93,10 @@ def test_slices_are_recorded_and_others_are_refused(tmp_path):
 def test_a_slice_of_what_was_held_out_is_left(folder):
     dataset = hold_out(open_dataset(str(folder)), images=4)
     fed = inputs(dataset, hold_out=4, split="train[:50%]")
-    assert fed.val_split == "val" and len(levels(fed.validation())) == 4
-    assert len(levels(fed.training_share(0).take(3))) == 12
+    validated = levels(fed.validation())
+    left = sorted(set(range(32)) - validated)
+    assert fed.val_split == "val" and len(validated) == 4
+    assert levels(fed.training_share(0).take(20 * fed.steps_per_epoch)) == set(left[:14])
 
 
 def test_a_run_that_was_begun_before_there_were_slices_goes_on():
@@ -128,11 +136,23 @@ def test_slices_that_cannot_be_read_are_told_at_once(split):
 
 
 def test_a_folder_that_grew_is_noticed_behind_a_slice_too(tmp_path):
-    before = data_facts(DIGITS, "train[:100]")
+    sliced = settings(split="train[:100]")
+    before = data_facts(sliced, DIGITS)
     more = replace(DIGITS, splits={**DIGITS.splits, "train": 2000})
-    with pytest.raises(UserError, match=r"100 training images \(of 1,197\) of 10 classes then, 100 .*2,000"):
-        check_data(more, "train[:100]", before, tmp_path)
-    check_data(DIGITS, "train[:100]", before, tmp_path)
+    with pytest.raises(
+        UserError, match=r"100 training images \(of 1,197\) of 10 classes, .* then, 100 .*2,000"
+    ):
+        check_data(sliced, more, before, tmp_path)
+    check_data(sliced, DIGITS, before, tmp_path)
+
+
+def test_other_validation_images_are_noticed(tmp_path):
+    before = data_facts(settings(), DIGITS)
+    told = rf" {before['validation_images']} to validate on \(val\) then, .* 7 to validate on \(val\) now"
+    with pytest.raises(UserError, match=told):
+        check_data(settings(), replace(DIGITS, splits={**DIGITS.splits, "val": 7}), before, tmp_path)
+    begun_earlier = {key: before[key] for key in ("classes", "training_images")}
+    check_data(settings(), replace(DIGITS, splits={**DIGITS.splits, "val": 7}), begun_earlier, tmp_path)
 
 
 def test_the_mean_is_that_of_the_slice():

@@ -56,7 +56,8 @@ folder, whole = pathlib.Path(sys.argv.pop(1)), int(sys.argv.pop(1))
 fsync, seen = os.fsync, []
 
 def killed(descriptor):
-    if list(folder.glob(".*.tmp")):
+    name = os.readlink(f"/proc/self/fd/{descriptor}")
+    if name.startswith(f"{folder.resolve()}/") and name.endswith(".tmp"):
         seen.append(descriptor)
         if len(seen) > whole:
             os.kill(os.getpid(), signal.SIGKILL)
