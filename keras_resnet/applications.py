@@ -93,16 +93,19 @@ def build(
     classes = architecture.default_classes if classes is None else classes
     _check(architecture, include_top, pooling, classes, classifier_activation, weights)
     _check_input_shape(architecture, include_top, input_tensor, input_shape)
+    mean: Any = IMAGENET_MEAN
+    std: Any = IMAGENET_STD
+    state = None
+    if weights is not None:
+        from keras_resnet.weights.initial import initial_state
+
+        shape = input_shape if input_tensor is None else input_tensor.shape[1:]
+        state = initial_state(weights, architecture, shape and shape[:2], include_top)
+        mean, std = state["normalization/mean"], state["normalization/std"]
+        if mean.ndim == 3 and shape is None:
+            input_shape = mean.shape  # a mean image fits images of its own size
     if input_tensor is None and architecture.block == "vgg" and include_top:
         input_shape = input_shape or (224, 224, 3)
-
-    mean: Sequence[float] = IMAGENET_MEAN
-    std: Sequence[float] = IMAGENET_STD
-    if weights == "imagenet":
-        from keras_resnet.weights.hub import official_weights
-
-        official = official_weights(architecture, include_top)
-        mean, std, weights = official.mean, official.std, official.path()
     model = build_model(
         architecture,
         include_top=include_top,
@@ -118,7 +121,7 @@ def build(
     if weights is not None:
         from keras_resnet.weights import load_into
 
-        load_into(model, weights, architecture)
+        load_into(model, weights, architecture, state)
     return model
 
 

@@ -10,19 +10,18 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_resnet import layers as layers  # registers our layers with Keras' deserialiser
-from keras_resnet.architectures import ARCHITECTURES, Architecture, get_architecture
-from keras_resnet.errors import UsageError, UserError, first_line
+from keras_resnet.architectures import ARCHITECTURES, Architecture, Stage, get_architecture
+from keras_resnet.errors import UsageError, UserError, first_line, writing
 from keras_resnet.scanned import ScannedBlocks
 
 MEMBER = "keras_resnet.json"
-_THEIRS = {"conv1_pad", "block1_conv1"}  # layers of keras.applications' networks, named as ours are
 RUN_MODEL = "model.keras"  # the trained model's name inside a run folder
 MAX_SIDE = 4096  # pixels; larger views would not fit into memory
 
@@ -64,11 +63,16 @@ class ModelInfo:
             raise UsageError(f"label_names must be a tuple of strings, not {labels!r:.60}")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
+        """Plain data for JSON; a network that is not one of `ARCHITECTURES` is described in full."""
+        options = {
             "name": self.architecture.name,
             "shortcut": self.architecture.shortcut,
             "downsample": self.architecture.downsample,
+        }
+        known = self.architecture == _known_architecture(options)
+        return {
+            **options,
+            **({} if known else {"architecture": asdict(self.architecture)}),
             "image_size": self.image_size,
             "resize": self.resize,
             "dataset": self.dataset,
@@ -80,9 +84,12 @@ class ModelInfo:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelInfo:
         """The inverse of `to_json`."""
-        architecture = replace(
-            get_architecture(data["name"], data["shortcut"]), downsample=data["downsample"]
-        )
+        architecture = _known_architecture(data)
+        if described := data.get("architecture"):
+            stages = tuple(Stage(**stage) for stage in described["stages"])
+            architecture = Architecture(**{**described, "stages": stages})
+        elif architecture is None:
+            raise UsageError(f"unknown network {data['name']!r}")
         return cls(
             architecture,
             tuple(data["label_names"]),
@@ -92,6 +99,15 @@ class ModelInfo:
             data.get("recipe"),
             data.get("results", {}),
         )
+
+
+def _known_architecture(options: Mapping[str, Any]) -> Architecture | None:
+    """The network of `ARCHITECTURES` with that name, shortcut and downsample; None where there is none."""
+    try:
+        known = get_architecture(options["name"], options["shortcut"])
+        return replace(known, shortcut=options["shortcut"], downsample=options["downsample"])
+    except UsageError:
+        return None
 
 
 def resize_before_crop(architecture: Architecture, image_size: int) -> int:
@@ -135,18 +151,14 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | os.PathLike[str]
         raise UsageError(f"a model is saved as a .keras file, not {path}")
     _check_description(model, info)
     _check_layers(model, info.architecture)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-            temporary = Path(folder) / path.name
-            model.save(temporary)
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(MEMBER, json.dumps(info.to_json(), indent=1))
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+        temporary = Path(folder) / path.name
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(MEMBER, json.dumps(info.to_json(), indent=1))
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
     return path
 
 
@@ -166,6 +178,10 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     path = Path(path)
     if path.is_dir() and (path / "run.json").exists() and not (path / RUN_MODEL).exists():
         raise UserError(f"{path} has no {RUN_MODEL} yet: its training has not finished; run it again")
+    if path.is_dir() and (any(path.glob("saved_model.pb")) or any(path.glob("*/saved_model.pb"))):
+        raise UserError(
+            f"{path} is an exported SavedModel: this needs the run folder or .keras file that it was made of"
+        )
     file = path / RUN_MODEL if path.is_dir() else path
     if not file.exists():
         raise UserError(f"no model at {path}: expected a run folder, a .keras file or an exported SavedModel")
@@ -174,7 +190,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
             is_zip = zipfile.is_zipfile(stream)  # of a path it says no where that cannot be read
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    if not is_zip:
+    if not is_zip or file.suffix != ".keras":  # PyTorch's files are ZIP archives too
         raise UserError(f"{file} is not a .keras file; weights of other kinds: keras-resnet import-weights")
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
@@ -230,7 +246,10 @@ def _check_layers(model: keras.Model, architecture: Architecture) -> None:
 
 
 def _derived_info(model: keras.Model, file: Path) -> ModelInfo:
-    if model.name not in ARCHITECTURES or _THEIRS & {layer.name for layer in model.layers}:
+    layers = {layer.name for layer in model.layers}
+    # keras.applications' networks have our names, and its VGG our layers, but not the first one.
+    theirs = "conv1_pad" in layers or ("block1_conv1" in layers and "normalization" not in layers)
+    if model.name not in ARCHITECTURES or theirs:
         raise UserError(
             f"{file} holds a model named {model.name!r}, which is not one of keras-resnet's; one of "
             "keras.applications: save its weights (.h5) for keras-resnet import-weights"

@@ -9,6 +9,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from saved_networks import MEAN, STD, tiny
 
 import keras_resnet
 from keras_resnet.architectures import get_architecture
@@ -101,6 +102,26 @@ def test_the_description_is_derived_with_the_shortcut_option_that_the_model_has(
         assert load_model(tmp_path / "model.keras").info.architecture.downsample == downsample
 
 
+def test_a_vgg_of_ours_that_keras_wrote_is_ours(tmp_path):
+    build_model(tiny("vgg16"), classes=3, input_shape=(32, 32, 3), mean=MEAN, std=STD).save(
+        tmp_path / "m.keras"
+    )
+    assert load_model(tmp_path / "m.keras").info.architecture.name == "vgg16"
+
+
+def test_networks_beyond_the_table_are_described_in_full():
+    small = get_architecture("resnet20")
+    others = (
+        replace(small, stages=tuple(replace(stage, blocks=5) for stage in small.stages)),
+        replace(get_architecture("resnet34"), name="resnet26", depth=26),
+        replace(get_architecture("resnet34"), shortcut=None),
+    )
+    for architecture in others:
+        described = json.loads(json.dumps(ModelInfo(architecture, ("a",), 32, 32).to_json()))
+        assert ModelInfo.from_json(described).architecture == architecture
+    assert "architecture" not in ModelInfo(small, ("a",), 32, 32).to_json()
+
+
 def test_a_run_folder(model, info, tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UserError, match=r"no model\.keras yet"):
@@ -141,6 +162,10 @@ def test_the_newest_version_is_loaded(tmp_path):
 
 def test_what_cannot_be_loaded_is_explained(tmp_path):
     (tmp_path / "torch.pth").write_bytes(b"\x80\x02nothing")
+    with zipfile.ZipFile(tmp_path / "new.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02nothing")
+    (tmp_path / "served" / "1").mkdir(parents=True)
+    (tmp_path / "served" / "1" / "saved_model.pb").touch()
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("a.txt", "b")
     foreign = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="mlp")
@@ -154,6 +179,8 @@ def test_what_cannot_be_loaded_is_explained(tmp_path):
     for name, words in (
         ("missing.keras", "no model at"),
         ("torch.pth", "import-weights"),
+        ("new.pth", "import-weights"),
+        ("served", "is an exported SavedModel"),
         ("other.keras", "cannot read"),
         ("own.keras", "a third-party resnet50: it has no layer 'conv3_block1_conv1'"),
         ("run", "cannot read .*run/model.keras: Is a directory"),
@@ -199,9 +226,12 @@ def test_a_wrong_description_is_named(model, info, tmp_path, change, reason):
     [
         ({"image_size": 48, "resize": 48}, "an image_size of 48 for a model that takes 32 × 32 pixels"),
         ({"label_names": ("cat", "dog")}, "2 label names for a model of 3 outputs"),
-        ({"architecture": get_architecture("resnet50")}, "no resnet50: it has no layer conv2_block1_conv3"),
-        ({"architecture": get_architecture("resnet32")}, "no resnet32: it has no layer conv2_block4_add"),
-        ({"architecture": get_architecture("plain20")}, "no plain20: it has a layer conv2_block1_add"),
+        (
+            {"architecture": get_architecture("resnet50")},
+            "not a resnet50: it has no layer",
+        ),
+        ({"architecture": get_architecture("resnet32")}, "not a resnet32: it has no layer conv2_block4_add"),
+        ({"architecture": get_architecture("plain20")}, "not a plain20: it has a layer conv2_block1_add"),
         ({"architecture": get_architecture("resnet20", "B")}, "it has no layer conv3_block1_shortcut_conv"),
     ],
 )

@@ -18,6 +18,7 @@ from keras_resnet.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from keras_resnet.weights.files import WeightsFile
+    from keras_resnet.weights.state import State
 
 CIFAR10_LABELS = (
     "airplane",
@@ -33,32 +34,55 @@ CIFAR10_LABELS = (
 )
 
 
-def load_into(model: Any, path: str | os.PathLike[str], architecture: Architecture) -> None:
+def read_state(path: str | os.PathLike[str], architecture: Architecture) -> State:
+    """The weights in a file of any kind known here, by neutral name (`state.py`).
+
+    A warning says so where the file's bottlenecks have their strides elsewhere, which no shape shows.
+
+    Raises:
+        UserError: the file cannot be read, or is of another network.
+    """
+    from keras_resnet.weights.files import read_weights
+
+    file = read_weights(path)
+    try:
+        state = file.state(architecture)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    file.warn_of_other_strides(architecture)
+    return state
+
+
+def load_into(
+    model: Any, path: str | os.PathLike[str], architecture: Architecture, state: State | None = None
+) -> None:
     """Fill a model of keras-resnet with the weights in a file of any kind known here.
 
     Without a classifier in the model, the file's is left aside; the same goes for the normalisation of the
     input. With both, the file's normalisation replaces the model's, where the file or its source has one.
-    Third-party layers that the network is built upon (`input_tensor`) keep their weights. A warning says so
-    where the file's bottlenecks have their strides elsewhere, which no shape shows.
+    Third-party layers that the network is built upon (`input_tensor`) keep their weights.
+
+    Args:
+        model: to fill.
+        path: the file.
+        architecture: the model's.
+        state: what `read_state` gave, where the file has been read.
 
     Raises:
         UserError: the file cannot be read or does not fit; missing, surplus and misshapen tensors are listed.
     """
-    from keras_resnet.weights.files import read_weights
     from keras_resnet.weights.shapes import expected_shapes
     from keras_resnet.weights.state import get_state, set_state
 
-    file = read_weights(path)
+    state = read_state(path, architecture) if state is None else state
     own = get_state(model)
     optional = ("normalization", "predictions", "fc1", "fc2")
     network = expected_shapes(architecture)
+    state = {name: a for name, a in state.items() if name in own or name.split("/")[0] not in optional}
     try:
-        state = file.state(architecture)
-        state = {name: a for name, a in state.items() if name in own or name.split("/")[0] not in optional}
         set_state(model, {name: array for name, array in own.items() if name not in network} | state)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    file.warn_of_other_strides(architecture)
 
 
 def import_weights(

@@ -52,7 +52,6 @@ class OfficialWeights:
     checksum: tuple[str, str] | None
     mean: Sequence[float]
     std: Sequence[float]
-    source: str
 
     @property
     def cached(self) -> Path:
@@ -133,13 +132,11 @@ def official_weights(architecture: Architecture, include_top: bool = True) -> Of
         filename = f"{name}_weights_tf_dim_ordering_tf_kernels{'' if include_top else '_notop'}.h5"
         checksum = ("md5", _MD5[name][0 if include_top else 1])
         url = f"{_KERAS}/{folder}/{filename}"
-        return OfficialWeights(url, filename, checksum, CAFFE_MEAN, CAFFE_STD, "keras.applications")
+        return OfficialWeights(url, filename, checksum, CAFFE_MEAN, CAFFE_STD)
     if name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
         model = f"{name}.tv_in1k"
         url = f"{_TIMM}/{model}/resolve/main/model.safetensors"
-        return OfficialWeights(
-            url, f"{model}.safetensors", None, IMAGENET_MEAN, IMAGENET_STD, "torchvision, by way of timm"
-        )
+        return OfficialWeights(url, f"{model}.safetensors", None, IMAGENET_MEAN, IMAGENET_STD)
     raise UsageError(f"there are no official ImageNet weights for {name}; pass weights=None or a file")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,19 +13,25 @@ from keras_resnet.architectures import Architecture
 from keras_resnet.errors import UserError
 from keras_resnet.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.saving import RUN_MODEL
-from keras_resnet.weights.files import read_weights
+from keras_resnet.weights import read_state
 from keras_resnet.weights.hub import official_weights
-from keras_resnet.weights.state import State, get_state, set_state
+from keras_resnet.weights.state import State, fit_mean_image, get_state, set_state
 
 
-def initial_state(source: str, architecture: Architecture, image_size: int | None = None) -> State:
+def initial_state(
+    source: str | os.PathLike[str],
+    architecture: Architecture,
+    sides: Sequence[int | None] | None = None,
+    include_top: bool = True,
+) -> State:
     """The weights at `source` by neutral name, always with the normalisation that they were trained with.
 
     Args:
         source: "imagenet" for the official weights, a run folder, or a weights file of any known kind.
         architecture: the network that they are for.
-        image_size: side of its input in pixels. A mean image fits one size only; for another, its mean
-            colour takes its place.
+        sides: height and width of its input in pixels. A mean image fits one size only; for another, its mean
+            colour takes its place. None: those of the mean image.
+        include_top: whether the official weights shall have their classifier.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -34,22 +41,16 @@ def initial_state(source: str, architecture: Architecture, image_size: int | Non
     std: Sequence[float] = IMAGENET_STD
     path = Path(source)
     if source == "imagenet":
-        official = official_weights(architecture)
+        official = official_weights(architecture, include_top)
         path, mean, std = official.path(), official.mean, official.std
     elif path.is_dir():
         path = path / RUN_MODEL
     if not path.is_file():
         raise UserError(f'no weights at {source}: name a file, a run folder, or "imagenet"')
-    file = read_weights(path)
-    file.warn_of_other_strides(architecture)
-    state = dict(file.state(architecture))
+    state = dict(read_state(path, architecture))
     state.setdefault("normalization/mean", np.asarray(mean, np.float32))
     state.setdefault("normalization/std", np.asarray(std, np.float32))
-    kept = state["normalization/mean"]
-    if image_size is not None and kept.ndim == 3 and kept.shape[0] != image_size:
-        for name in ("normalization/mean", "normalization/std"):
-            state[name] = state[name].mean((0, 1))
-    return state
+    return state if sides is None else fit_mean_image(state, sides)
 
 
 def start_from(model: keras.Model, state: State) -> None:

@@ -42,6 +42,15 @@ def get_state(model: keras.Model, values: Mapping[str, np.ndarray] | None = None
     return state
 
 
+def fit_mean_image(state: State, sides: Sequence[int | None]) -> State:
+    """`state` for images of these sides (height, width): a mean image of others becomes its mean colour."""
+    mean = state.get("normalization/mean")
+    if mean is None or mean.ndim != 3 or mean.shape[:2] == tuple(sides):
+        return state
+    colors = {name: state[name].mean((0, 1)) for name in ("normalization/mean", "normalization/std")}
+    return state | colors
+
+
 def set_state(model: keras.Model, state: Mapping[str, np.ndarray], strict: bool = True) -> None:
     """Assign `state` to the model's weights.
 

@@ -64,7 +64,7 @@ def server():
 
 
 def weights(url: str, checksum: tuple[str, str] | None = None) -> OfficialWeights:
-    return OfficialWeights(url, "some.weights", checksum, (1, 2, 3), (4, 5, 6), "a test")
+    return OfficialWeights(url, "some.weights", checksum, (1, 2, 3), (4, 5, 6))
 
 
 def test_a_file_is_fetched_once(server, keras_home, capsys):

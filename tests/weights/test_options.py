@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 from saved_networks import random_model, tiny
 
-from keras_resnet import weights
+from keras_resnet import ResNet20, weights
 from keras_resnet.architectures import get_architecture
 from keras_resnet.errors import UserError
 from keras_resnet.saving import ModelInfo, load_model, save_model
@@ -104,6 +104,18 @@ def test_a_mean_image_is_not_left_out_without_a_word(mean_image_file, tmp_path, 
 def test_a_mean_image_says_which_images_its_network_takes(mean_image_file, tmp_path):
     again = load_model(import_weights(mean_image_file, "resnet20", output=tmp_path / "again.keras"))
     assert (again.info.image_size, again.model.input_shape) == (24, (None, 24, 24, 3))
+
+
+def test_weights_with_a_mean_image_fill_a_network_of_its_size_or_of_another(mean_image_file):
+    own = load_model(mean_image_file).model
+    model = ResNet20(weights=mean_image_file, classes=3)
+    images = np.random.default_rng(1).uniform(0, 255, (2, 24, 24, 3)).astype("float32")
+    assert model.input_shape == (None, 24, 24, 3)
+    np.testing.assert_allclose(model(images), own(images), atol=1e-6)
+    larger = ResNet20(weights=mean_image_file, classes=3, input_shape=(32, 32, 3))
+    mean = own.get_layer("normalization").mean
+    np.testing.assert_allclose(larger.get_layer("normalization").mean, np.mean(mean, (0, 1)), rtol=1e-6)
+    assert ResNet20(weights=mean_image_file, include_top=False).output_shape == (None, 6, 6, 64)
 
 
 def test_a_network_without_classifier_is_not_exported(tmp_path):
