@@ -271,7 +271,8 @@ def train(
     from keras_resnet.training.settings import make_settings
 
     # First of all: collective operations must be set up before TensorFlow does anything else.
-    strategy = make_strategy(devices, workers.split(",") if workers else (), worker_index)
+    hosts = [worker.strip() for worker in workers.split(",")] if workers else ()
+    strategy = make_strategy(devices, hosts, worker_index)
     data = open_dataset(dataset, data_dir=data_dir)
     if hold_out:
         data = hold_out_images(data, images=hold_out)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
-
-import numpy as np
 
 from keras_resnet.data.records import Shards
 from keras_resnet.errors import UsageError, UserError
@@ -32,14 +29,23 @@ def open_builder(name: str, data_dir: str | None) -> Any:
 
     Raises:
         UsageError: TFDS has no such data set, configuration or version; it does not classify images.
-        UserError: it cannot be prepared: no network, manual files missing, disk full.
+        UserError: it cannot be prepared: no network, manual files missing, disk full; or it was prepared in
+            another format than TFRecord.
     """
+    import tensorflow_datasets as tfds
+
     builder = _find(name, data_dir)
     image_and_label(builder)  # before anything is downloaded
     if not builder.is_prepared():
         _prepare(name, builder)
     if not builder.info.splits:
         raise UserError(f"TFDS data set {name} has no splits in {builder.data_path}")
+    stored = builder.info.file_format
+    if stored not in (None, tfds.core.FileFormat.TFRECORD):  # None: of before there were others
+        raise UserError(
+            f"TFDS data set {name} in {builder.data_path} is stored as {stored.value}, which is not read "
+            "here: name an empty folder with --data-dir to prepare it there as TFRecord"
+        )
     return builder
 
 
@@ -65,13 +71,9 @@ def image_and_label(builder: Any) -> tuple[str, str]:
     )
 
 
-def shards(builder: Any, split: str) -> Shards | None:
-    """Where the records of a split lie, or None where TFDS keeps them in another file format."""
-    import tensorflow_datasets as tfds
-
+def shards(builder: Any, split: str) -> Shards:
+    """Where the records of a split lie."""
     info = builder.info
-    if info.file_format != tfds.core.FileFormat.TFRECORD:
-        return None
     image, label = image_and_label(builder)
     name = "file_name" if "file_name" in info.features else None
     instructions = info.splits[split].file_instructions
@@ -83,36 +85,6 @@ def shards(builder: Any, split: str) -> Shards | None:
         label_key=label,
         name_key=name,
     )
-
-
-def read(builder: Any, split: str) -> tuple[list[bytes], np.ndarray, list[str]]:
-    """Read a small split into memory: image files' contents, labels [N] int32 and names.
-
-    Raises:
-        UserError: the split has no labels (ImageNet's test images), or not all of its images.
-    """
-    import tensorflow_datasets as tfds
-
-    image, label = image_and_label(builder)
-    examples = builder.as_dataset(
-        split=split,
-        shuffle_files=False,
-        decoders={image: tfds.decode.SkipDecoding()},
-        read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
-    )
-    examples = examples.map(lambda e: (e[image], e[label], e.get("tfds_id", b"")))
-    # A damaged shard gives fewer.
-    rows = list(examples.ignore_errors().prefetch(64).as_numpy_iterator())
-    expected = builder.info.splits[split].num_examples
-    if len(rows) != expected:
-        raise UserError(
-            f"{builder.data_path} holds {len(rows)} of the {expected} images of split {split!r}: "
-            "delete that folder and prepare the data set again"
-        )
-    contents, labels, names = zip(*rows, strict=True)
-    if min(labels) < 0:
-        raise UserError(f"split {split!r} of {builder.info.full_name} has no labels: name another")
-    return list(contents), np.array(labels, np.int32), [os.fsdecode(name) for name in names]
 
 
 def _find(name: str, data_dir: str | None) -> Any:
@@ -207,6 +179,8 @@ def _reachable(url: str) -> bool:
         return True
     try:
         requests.head(url, timeout=_PROBE_SECONDS)
+    except requests.ReadTimeout:
+        return True  # slow, but there
     except requests.RequestException:
         return False
     return True

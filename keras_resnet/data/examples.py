@@ -71,13 +71,10 @@ def split_stream(dataset: Dataset, split: str) -> Shards | None:
     """
     start, stop = dataset.range(split)
     stored, held_out = _stored_split(dataset, split)
-    if dataset.kind == "tfds":
-        shards = catalog.shards(dataset.builder, stored)
-    elif dataset.kind == "tfrecord":
-        shards = dataset.shards[stored]
-    else:
+    if dataset.kind not in ("tfds", "tfrecord"):
         return None
-    if shards is None or shards.fits_memory:
+    shards = _shards(dataset, stored)
+    if shards.fits_memory:
         return None
     if held_out:
         raise UsageError(
@@ -113,6 +110,10 @@ def _part(dataset: Dataset, split: str) -> Examples:
     return whole if (start, stop) == (0, len(whole)) else whole.part(np.arange(start, stop))
 
 
+def _shards(dataset: Dataset, name: str) -> Shards:
+    return catalog.shards(dataset.builder, name) if dataset.kind == "tfds" else dataset.shards[name]
+
+
 def _stored_split(dataset: Dataset, split: str) -> tuple[str, bool]:
     """The split as it is stored, and whether `hold_out` parted it: its "val" lies in "train"."""
     name = split_name(split)
@@ -141,8 +142,5 @@ def _read_examples(dataset: Dataset, name: str) -> Examples:
                 listing.paths,
                 paths=tf.constant([os.fsencode(path) for path in listing.paths]),
             )
-        if dataset.kind == "tfds":
-            contents, labels, names = catalog.read(dataset.builder, name)
-        else:
-            contents, labels, names = dataset.shards[name].read()
+        contents, labels, names = _shards(dataset, name).read()
         return Examples(labels, names, encoded=tf.constant(contents))

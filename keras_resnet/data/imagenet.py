@@ -14,6 +14,8 @@ MAX_RESIZED = 16 * 2**20  # pixels of a whole image after resizing, 192 MiB of f
 
 # Numbers in [0, 1) that one training view consumes, and the tries of `random_resized_crop_window`.
 TRIES = 10
+AREA = (0.08, 1.0)  # of a random resized crop, shares of the image's area
+ASPECT = (3 / 4, 4 / 3)  # of it, width / height
 DRAWS = 4 + 2 * TRIES  # vertical place, horizontal place, mirror, scale; area and aspect a try
 
 
@@ -149,13 +151,7 @@ def scale_jitter_window(
     )
 
 
-def random_resized_crop_window(
-    height: tf.Tensor,
-    width: tf.Tensor,
-    draws: tf.Tensor,
-    area: tuple[float, float] = (0.08, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
-) -> tf.Tensor:
+def random_resized_crop_window(height: tf.Tensor, width: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     """Inception's training crop, as in fb.resnet.torch and torchvision's `RandomResizedCrop`.
 
     A window with a random share of the image's area and a random aspect ratio (uniform in its
@@ -164,20 +160,18 @@ def random_resized_crop_window(
     Args:
         height: scalar int32; width likewise.
         draws: [DRAWS] float32 in [0, 1).
-        area: smallest and largest share of the image's area.
-        aspect: smallest and largest width / height.
 
     Returns:
         [4] int32: (top, left, height, width).
     """
     tall, wide = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-    low, high = tf.math.log(aspect[0]), tf.math.log(aspect[1])
-    areas = tall * wide * (area[0] + draws[4 : 4 + TRIES] * (area[1] - area[0]))
+    low, high = tf.math.log(ASPECT[0]), tf.math.log(ASPECT[1])
+    areas = tall * wide * (AREA[0] + draws[4 : 4 + TRIES] * (AREA[1] - AREA[0]))
     ratios = tf.exp(low + draws[4 + TRIES :] * (high - low))
     tries = tf.cast(tf.round(tf.stack([tf.sqrt(areas / ratios), tf.sqrt(areas * ratios)], axis=-1)), tf.int32)
     original = tf.stack([height, width])
     fits = tf.reduce_all((tries >= 1) & (tries <= original), axis=-1)
-    ratio = tf.clip_by_value(wide / tall, aspect[0], aspect[1])
+    ratio = tf.clip_by_value(wide / tall, *ASPECT)
     fallback = tf.stack([tf.minimum(tall, wide / ratio), tf.minimum(wide, tall * ratio)])
     fallback = tf.clip_by_value(tf.cast(tf.round(fallback), tf.int32), 1, original)
     first = tf.argmax(tf.cast(fits, tf.int32))

@@ -16,6 +16,7 @@ from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.graph import require, without_autograph
 from keras_resnet.data.jpeg import is_complete
 from keras_resnet.data.loading import Loader, no_draws
+from keras_resnet.data.other_formats import NO_LABEL
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError, unwrapped
 
@@ -118,7 +119,11 @@ def _whole_shape(contents: tf.Tensor) -> tf.Tensor:
 def _per_class(dataset: Dataset, split: str) -> dict[str, int] | None:
     if split_stream(dataset, split) is not None:
         return None
-    counts = np.bincount(split_examples(dataset, split).labels, minlength=dataset.classes)
+    examples = split_examples(dataset, split)
+    labels = examples.labels
+    if examples.encoded is not None:
+        labels = labels[tf.not_equal(examples.encoded, NO_LABEL).numpy()]
+    counts = np.bincount(labels, minlength=dataset.classes)
     return dict(zip(dataset.label_names, counts.tolist(), strict=True))
 
 

@@ -27,7 +27,6 @@ class Dataset:
         splits: images per split, e.g. {"train": 50000, "test": 10000}.
         root: the folder ("folder", "tfrecord").
         image_shape: (height, width, 3) where all images share one size, else None.
-        data_dir: where TFDS keeps its data sets, None for its default.
         listings: the image files of each split ("folder").
         shards: the TFRecord shards of each split ("tfrecord"), see `records.Shards`.
         builder: the prepared TFDS builder ("tfds").
@@ -40,7 +39,6 @@ class Dataset:
     splits: Mapping[str, int]
     root: str | None = None
     image_shape: tuple[int, int, int] | None = None
-    data_dir: str | None = None
     held_out: int = 0
     hold_out_seed: int = 0
     listings: Mapping[str, folders.Listing] = field(default_factory=dict, repr=False, compare=False)
@@ -211,7 +209,6 @@ def _open_tfds(spec: str, data_dir: str | None) -> Dataset:
         label_names=tuple(features[label].names),
         splits={split: info.num_examples for split, info in builder.info.splits.items()},
         image_shape=None if height is None or width is None else (height, width, 3),
-        data_dir=data_dir,
         builder=builder,
     )
 

@@ -16,7 +16,9 @@ from keras_resnet.data.order import Plan
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UserError, unwrapped
 
-_CHUNK = 256  # images in memory at once
+_CHUNK = 256  # images in memory at once, at most
+_CHUNK_NUMBERS = 2**26  # float32 of a chunk's rows: 256 MiB
+_MEAN_IMAGE = 2**20  # numbers of the largest mean image, 590 × 590: larger images are never seen whole
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Statistics:
         mean: RGB, 0…255.
         std: deviation of single pixels from `mean`, RGB, 0…255.
         pixel_mean: [H, W, 3] float32, 0…255, the mean of each pixel (Sec. 3.4 and 4.2), where all
-            images share one size; else None.
+            images share one size, of at most 590 × 590; else None.
         eigenvalues: [3] float32, largest first: those of the covariance of RGB / 255, times 255, so
             that AlexNet's colour shift comes out in levels.
         eigenvectors: [3, 3] float32, one column per component, rows RGB.
@@ -67,7 +69,7 @@ def compute_statistics(dataset: Dataset, split: str = "train", *, limit: int | N
         UserError: no image of the split is readable.
     """
     if limit is None:
-        limit = 10_000 if dataset.image_shape is None else 50_000
+        limit = 10_000 if _one_shape(dataset) is None else 50_000
     moments, pixel_mean = _moments(dataset, split, limit)
     mean = moments[:3]
     covariance = moments[3:].reshape(3, 3) - np.outer(mean, mean)
@@ -85,12 +87,18 @@ def compute_statistics(dataset: Dataset, split: str = "train", *, limit: int | N
     )
 
 
+def _one_shape(dataset: Dataset) -> tuple[int, int, int] | None:
+    """The shape of the mean image, None where there is none."""
+    shape = dataset.image_shape
+    return shape if shape is not None and np.prod(shape) <= _MEAN_IMAGE else None
+
+
 def _moments(dataset: Dataset, split: str, limit: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Mean over the images of [12] (RGB, products of channels), and of each pixel of images of one size.
 
     Every image counts the same, whatever its size.
     """
-    shape = dataset.image_shape
+    shape = _one_shape(dataset)
     pixels = 0 if shape is None else int(np.prod(shape))
     count, total = 0, np.zeros(12 + pixels)
     with unwrapped():
@@ -105,21 +113,23 @@ def _moments(dataset: Dataset, split: str, limit: int) -> tuple[np.ndarray, np.n
 
 def _rows(dataset: Dataset, split: str, limit: int) -> tf.data.Dataset:
     """A row for each readable image, [M, 12 + pixels], in chunks."""
+    shape = _one_shape(dataset)
+    chunk = max(1, min(_CHUNK, _CHUNK_NUMBERS // (12 + (0 if shape is None else int(np.prod(shape))))))
     shards = split_stream(dataset, split)
     if shards is None:
         examples = split_examples(dataset, split)
         number = min(limit, len(examples))
         # Evenly spaced: splits are ordered by class, so every class is in the sample.
         indices = np.arange(number, dtype=np.int64) * len(examples) // number
-        loader = _row_loader(examples.image, dataset.image_shape, examples.names)
+        loader = _row_loader(examples.image, shape, examples.names)
 
         def load(keys: tf.Tensor) -> tf.Tensor:
             return loader.readable(keys, no_draws(keys))[1]
 
-        return tf.data.Dataset.from_tensor_slices(indices).batch(_CHUNK).map(without_autograph(load))
-    batch = min(_CHUNK, shards.images)
+        return tf.data.Dataset.from_tensor_slices(indices).batch(chunk).map(without_autograph(load))
+    batch = min(chunk, shards.images)
     records = streams.training_records(shards, Plan(0, shards.images, batch), 0)
-    stream_loader = _row_loader(decode.decode_image, dataset.image_shape, None)
+    stream_loader = _row_loader(decode.decode_image, shape, None)
 
     def decode_rows(_: tf.Tensor, contents: tf.Tensor, __: tf.Tensor, names: tf.Tensor) -> tf.Tensor:
         return stream_loader.readable(contents, no_draws(contents), names)[1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from keras_resnet.data.records import Shards, count_records
 from keras_resnet.errors import UserError
 
 DESCRIPTION = "dataset.json"
+_PACKED = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")  # what `pack` wrote: any split
 # Records that are looked at for labels in the largest split (of 1,000 classes each is among them), and in
 # the others, of which one may have no labels at all, as ImageNet's test images.
 _SAMPLE = 20_000
@@ -44,8 +46,8 @@ def open_shards(folder: Path) -> ShardFolder:
     Raises:
         UserError: a shard is missing or damaged, or the records have no usable labels.
     """
-    files = _complete_splits(folder)
     description = folder / DESCRIPTION
+    files = _complete_splits(folder, _PACKED if description.is_file() else SHARD)
     if description.is_file():
         try:
             return _described(folder, json.loads(description.read_text(encoding="utf-8")), files)
@@ -114,10 +116,10 @@ def _undescribed(
     return ShardFolder(label_names, splits)
 
 
-def _complete_splits(folder: Path) -> dict[str, tuple[str, ...]]:
+def _complete_splits(folder: Path, name: re.Pattern[str]) -> dict[str, tuple[str, ...]]:
     found: dict[tuple[str, int], dict[int, str]] = {}
     for path in sorted(folder.iterdir()):
-        if match := SHARD.fullmatch(path.name):
+        if match := name.fullmatch(path.name):
             shards = found.setdefault((match["split"], int(match["count"])), {})
             shards[int(match["number"])] = str(path)
     splits: dict[str, tuple[str, ...]] = {}

@@ -42,6 +42,8 @@ class History:
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Append a row and write the file."""
+        # A run that ended after the row and before its checkpoint has the epoch again.
+        self.rows = [row for row in self.rows if int(row["step"]) < values["step"]]
         self.rows.append({name: _short(values[name]) for name in COLUMNS})
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -63,8 +65,7 @@ class TensorBoard:
         """Write one point of every curve."""
         with self._writer.as_default(step=values["step"]):
             for name in COLUMNS[2:]:
-                if values[name] is not None:
-                    self._summary.scalar(name, values[name])
+                self._summary.scalar(name, values[name])
         self._writer.flush()
 
 
@@ -133,10 +134,10 @@ class Reporter:
 
     def epoch(self, values: Mapping[str, Any], epochs: float, more: str = "") -> None:
         """One line for an epoch that is over, and what `more` there is to say."""
-        val = "" if values["val_error"] is None else f", validation error {values['val_error']:.2f} %"
         self.say(
             f"epoch {values['epoch']:.4g} of {epochs:.4g}: loss {values['train_loss']:.4f}, "
-            f"train error {values['train_error']:.2f} %{val}, rate {values['learning_rate']:.4g}, "
+            f"train error {values['train_error']:.2f} %, validation error {values['val_error']:.2f} %, "
+            f"rate {values['learning_rate']:.4g}, "
             f"{values['images_per_second']:,.0f} images/s, waiting {100 * values['waiting']:.0f} %{more}"
         )
 
@@ -170,4 +171,4 @@ def read_history(workdir: Path) -> list[dict[str, float | None]]:
 
 
 def _short(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -36,7 +36,7 @@ from keras_resnet.training.epochs import EpochLoop, Habits
 from keras_resnet.training.inputs import Inputs
 from keras_resnet.training.interrupts import Interrupted
 from keras_resnet.training.progress import Reporter, say
-from keras_resnet.training.recalibration import recalibrate, recalibration_batches
+from keras_resnet.training.recalibration import BATCHES, recalibrate, recalibration_batches
 from keras_resnet.training.record import SKIPPED, RunRecord, RunResult, plain
 from keras_resnet.training.schedules import Schedule
 from keras_resnet.training.settings import RunSettings, check_same, eval_view, train_view
@@ -106,7 +106,8 @@ class _Run:
         self.data = data_facts(settings, dataset)
         self.initial: State | None = None
         if settings.initial_weights:
-            self.initial = initial_state(settings.initial_weights, settings.architecture, settings.image_size)
+            sides = (settings.image_size, settings.image_size)
+            self.initial = initial_state(settings.initial_weights, settings.architecture, sides)
         if not dataset.is_small:
             say(f"looking at the colours of {dataset.name} …", self.quiet)
         skip_limit = self.habits.skip_limit
@@ -124,7 +125,9 @@ class _Run:
     def _build(self) -> Engine:
         settings = self.settings
         keras.utils.set_random_seed(settings.seed)
-        side = settings.image_size if self.inputs.mean.ndim == 3 else None
+        # A mean image, or connected layers.
+        fixed = self.inputs.mean.ndim == 3 or settings.architecture.block == "vgg"
+        side = settings.image_size if fixed else None
         with self.strategy.scope(), precision_of_layers(settings.precision):
             model = build_model(
                 settings.architecture,
@@ -227,9 +230,15 @@ class _Run:
             self.engine.average.use()
         view = eval_view(self.settings, self.dataset)
         if recipe.recalibrate or recipe.ema:  # averaged weights have statistics of their own
-            size, skips = recipe.batch_size, self.inputs.skips
+            # In the parts that training had: all of a batch may not fit one device.
+            parts = self.strategy.num_replicas_in_sync * self.settings.accumulate
             batches = recalibration_batches(
-                self.dataset, view, split=self.settings.split, batch_size=size, skip_log=skips
+                self.dataset,
+                view,
+                split=self.settings.split,
+                batches=BATCHES * parts,
+                batch_size=recipe.batch_size // parts,
+                skip_log=self.inputs.skips,
             )
             recalibrate(model, batches)
             loop.last["val_error"] = self.engine.evaluate(self.inputs.validation())

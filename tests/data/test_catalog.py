@@ -9,10 +9,12 @@ import time
 import corpus
 import numpy as np
 import pytest
+import requests
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
 from keras_resnet.data import catalog, pipeline, records  # noqa: E402
+from keras_resnet.data.inspect import inspect  # noqa: E402
 from keras_resnet.data.sources import hold_out, open_dataset, validation_split  # noqa: E402
 from keras_resnet.data.views import eval_view, train_view  # noqa: E402
 from keras_resnet.errors import UsageError, UserError  # noqa: E402
@@ -69,6 +71,14 @@ class OddBroken(OddManual):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+class OddUnlabelled(OddPhotos):
+    """One split has no labels."""
+
+    def _split_generators(self, dl_manager):
+        rest = ((i, {"image": example["image"], "label": -1}) for i, example in self._generate_examples(7))
+        return {"train": self._generate_examples(4), "rest": rest}
+
+
 class OddText(OddPhotos):
     """No images."""
 
@@ -91,7 +101,7 @@ def photos(data_dir):
 
 
 def test_a_tfds_name_is_prepared_and_described(photos, data_dir, capsys):
-    assert photos.kind == "tfds" and photos.data_dir == data_dir
+    assert photos.kind == "tfds"
     assert photos.label_names == ("ant", "bee", "cow")
     assert photos.splits == {"train": 20, "test": 7}
     assert photos.image_shape is None
@@ -139,12 +149,39 @@ def test_images_are_held_out_of_tfds_splits(photos):
     assert np.bincount(labels["val"]).tolist() == [2, 2, 2]
 
 
-def test_records_in_order_are_those_that_tfds_reads(photos):
-    contents, labels, names = catalog.read(photos.builder, "train")
-    streamed = catalog.shards(photos.builder, "train").read()
-    assert streamed[0] == contents
-    np.testing.assert_array_equal(streamed[1], labels)
-    assert len(set(names)) == 20 and len(set(streamed[2])) == 20
+def test_slices_are_those_of_tfds_over_several_shards(tmp_path):
+    builder = tfds.builder("odd_photos", data_dir=tmp_path)
+    shards = tfds.download.DownloadConfig(num_shards=3)
+    builder.download_and_prepare(download_config=shards)
+    assert len(builder.info.splits["train"].filenames) == 3
+    photos = open_dataset("odd_photos", data_dir=str(tmp_path))
+    for split in ("train[:7]", "train[7:]"):
+        expected = [
+            tuple(example["image"].shape) for example in tfds.as_numpy(builder.as_dataset(split=split))
+        ]
+        found = [tuple(image.shape) for image, *_ in pipeline.evaluation_images(photos, split)]
+        assert sorted(found) == sorted(expected)
+
+
+def test_images_without_label_are_broken_ones(data_dir):
+    found = inspect(open_dataset("odd_unlabelled", data_dir=data_dir))["splits"]["rest"]
+    assert len(found["broken"]) == found["images"] == 7
+    assert sum(found["per_class"].values()) == 0
+
+
+def test_other_file_formats_are_named(data_dir, photos, monkeypatch):
+    stored = property(lambda self: tfds.core.FileFormat.ARRAY_RECORD)
+    monkeypatch.setattr(type(photos.builder.info), "file_format", stored)
+    with pytest.raises(UserError, match="is stored as array_record, which is not read here"):
+        open_dataset("odd_photos", data_dir=data_dir)
+
+
+def test_a_slow_server_is_no_missing_network(monkeypatch):
+    def slow(*_, **__):
+        raise requests.ReadTimeout
+
+    monkeypatch.setattr(requests, "head", slow)
+    assert catalog._reachable("http://slow/images.zip")
 
 
 def test_unknown_names_suggest_close_ones(data_dir):

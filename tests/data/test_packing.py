@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import corpus
@@ -40,6 +41,15 @@ def test_no_shard_is_empty(folder, tmp_path):
     packing.pack(folder, tmp_path / "out")  # 64 shards of 36 and 12 images
     assert open_dataset(str(tmp_path / "out")).splits == folder.splits
     assert sorted(json.loads((tmp_path / "out" / "dataset.json").read_text())["splits"]["train"]) == [1] * 36
+
+
+def test_splits_of_any_name_are_packed(folder, tmp_path):
+    more = {"extra": folder.listings["val"], "my-own": folder.listings["val"]}
+    splits = {**folder.splits, "extra": 12, "my-own": 12}
+    packing.pack(
+        replace(folder, splits=splits, listings={**folder.listings, **more}), tmp_path / "out", shards=2
+    )
+    assert open_dataset(str(tmp_path / "out")).splits == splits
 
 
 def test_packing_refuses_a_folder_in_use(folder, packed_root):

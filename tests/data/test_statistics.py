@@ -4,6 +4,7 @@ import corpus
 import numpy as np
 import pytest
 
+from keras_resnet.data import statistics
 from keras_resnet.data.digits import digits_arrays
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.data.statistics import IMAGENET, compute_statistics
@@ -16,6 +17,19 @@ def test_statistics_are_numpys():
     np.testing.assert_allclose(found.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(found.std, pixels.std((0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(found.pixel_mean, pixels.mean(0), atol=1e-2)
+
+
+def test_large_images_have_no_mean_image_and_chunks_are_bounded(tmp_path, monkeypatch):
+    files = {f"{i}.png": corpus.encoded(corpus.photo(i, (700, 600)), "PNG") for i in range(2)}
+    corpus.write(tmp_path / "train" / "a", files)
+    found = compute_statistics(open_dataset(str(tmp_path)), "train")
+    mean = np.mean([np.asarray(corpus.photo(i, (700, 600)), np.float64).mean((0, 1)) for i in range(2)], 0)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-3)  # of 420,000 pixels in float32
+    assert found.pixel_mean is None
+    digits = compute_statistics(open_dataset("digits"), "train", limit=40)
+    monkeypatch.setattr(statistics, "_CHUNK_NUMBERS", 3100)  # one image at a time
+    one_by_one = compute_statistics(open_dataset("digits"), "train", limit=40)
+    np.testing.assert_allclose(one_by_one.pixel_mean, digits.pixel_mean, rtol=1e-6)
 
 
 def test_images_of_differing_sizes_count_alike(tmp_path):

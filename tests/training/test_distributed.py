@@ -119,7 +119,7 @@ def test_workers_with_different_settings_are_refused(tmp_path, option):
         (("all", ["a", "b:1"], 0), "'a' is not HOST:PORT"),
         (("cpu:0",), "expected a number"),
         (("some",), "expected a number"),
-        (("99",), "this machine has"),
+        (("99",), "GPUs on this machine: 0"),
         (("all", [], 1), "--workers"),
     ],
 )
@@ -130,7 +130,7 @@ def test_impossible_devices_are_refused(arguments, message):
 
 def test_a_worker_with_fewer_gpus_than_asked_for_is_refused(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"])
-    with pytest.raises(UserError, match="--devices 2: this machine has 1 GPUs"):
+    with pytest.raises(UserError, match="--devices 2: GPUs on this machine: 1"):
         _hide_devices("2")
 
 

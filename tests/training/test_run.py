@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from saved_networks import tiny
 from shallow import SHALLOW
 from small_runs import DIGITS, ONE_STEP, assert_same_weights, settings
 
@@ -18,6 +19,7 @@ import keras_resnet
 from keras_resnet.cli import main
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import open_dataset
+from keras_resnet.training import run
 from keras_resnet.training.checkpoints import best_checkpoint
 from keras_resnet.training.engine import Engine
 from keras_resnet.training.epochs import Habits
@@ -37,6 +39,26 @@ def test_a_run_leaves_what_the_contract_says(finished):
     model = keras_resnet.load(finished)
     probabilities = model(np.zeros((2, 16, 16, 3), "uint8")).numpy()
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
+
+
+def test_a_vgg_is_trained_at_the_size_of_its_images(tmp_path):
+    vgg = make_settings(
+        tiny("vgg16"), DIGITS, image_size=32, overrides={"steps": 1, "batch_size": 8, "learning_rate": 0.01}
+    )
+    result = train(vgg, DIGITS, tmp_path, quiet=True)
+    assert keras_resnet.load(result.model).input_shape == (None, 32, 32, 3)
+
+
+def test_recalibration_takes_the_parts_that_training_took(tmp_path, monkeypatch):
+    shapes = []
+
+    def look(model, batches):
+        shapes.extend(len(images) for images, _ in batches)
+
+    monkeypatch.setattr(run, "recalibrate", look)
+    averaged = settings(overrides={**ONE_STEP, "batch_size": 64, "ema": 0.9}, accumulate=4)
+    train(averaged, DIGITS, tmp_path, quiet=True)
+    assert set(shapes) == {16} and sum(shapes) > 1000
 
 
 def test_fine_tuning_keeps_the_trunk_freezes_its_start_and_has_a_new_classifier(finished, tmp_path):
