@@ -1,8 +1,10 @@
 """The one kind of error that a user can fix: what is wrong, where, and what to do, in one line."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -36,3 +38,13 @@ def unwrapped() -> Iterator[None]:
         if told := re.search(r"\bUserError: (.*)", str(error)):
             raise UserError(told[1]) from error
         raise
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make the folder of `path`, which is written inside; a refusal of the disk is one line that names it."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error

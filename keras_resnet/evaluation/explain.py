@@ -18,12 +18,13 @@ import tensorflow as tf
 
 from keras_resnet.backbone import features
 from keras_resnet.data.images import read_file, view_of
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UsageError, UserError, writing
 from keras_resnet.evaluation.classifier import as_probabilities, open_classifier
 from keras_resnet.pages.writing import require_png
 from keras_resnet.saving import LoadedModel
 
 SMALLEST_PICTURE = 256  # pixels; much smaller views (CIFAR) are enlarged to it, or nobody would see anything
+_OPACITY = 0.55  # of the heat map where it is hottest
 
 # Matplotlib's "inferno" at equal distances: dark to bright, in grey print too.
 _COLORS = np.array(
@@ -136,7 +137,7 @@ def look_inside(model: keras.Model) -> Callable[..., dict[str, tf.Tensor]]:
     return look
 
 
-def overlay(view: np.ndarray, heatmap: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+def overlay(view: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """A view [S, S, 3] uint8 under its heat map [h, w] in 0…1; the hotter, the more colour covers it."""
     picture = enlarged(view).astype(np.float32)
     heat = tf.image.resize(heatmap[..., None], picture.shape[:2], method="bicubic").numpy()
@@ -144,7 +145,7 @@ def overlay(view: np.ndarray, heatmap: np.ndarray, opacity: float = 0.55) -> np.
     position = heat[..., 0] * (len(_COLORS) - 1)
     steps = np.arange(len(_COLORS))
     color = np.stack([np.interp(position, steps, _COLORS[:, channel]) for channel in range(3)], axis=-1)
-    strength = opacity * (0.35 + 0.65 * heat)
+    strength = _OPACITY * (0.35 + 0.65 * heat)
     return np.round(picture * (1 - strength) + color * strength).astype(np.uint8)
 
 
@@ -157,8 +158,5 @@ def enlarged(view: np.ndarray) -> np.ndarray:
 def _write(picture: np.ndarray, path: Path) -> None:
     from PIL import Image
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         Image.fromarray(picture).save(path, format="PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error

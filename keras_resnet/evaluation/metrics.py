@@ -34,14 +34,14 @@ def percent(part: int, whole: int) -> float:
     return 100.0 * part / whole if whole else math.nan
 
 
-def wilson_interval(errors: int, images: int, z: float = Z_95) -> tuple[float, float]:
-    """Confidence interval of an error rate, in percent (Wilson 1927); 95 % unless `z` says otherwise.
+def wilson_interval(errors: int, images: int) -> tuple[float, float]:
+    """95 % confidence interval of an error rate, in percent (Wilson 1927).
 
     Unlike the usual ± it stays inside 0…100 and is right for few images and errors near 0.
     """
     if images == 0:
         return 0.0, 100.0
-    p = errors / images
+    p, z = errors / images, Z_95
     center = p + z * z / (2 * images)
     half = z * math.sqrt(p * (1 - p) / images + z * z / (4 * images * images))
     scale = 1 + z * z / images
@@ -95,8 +95,11 @@ def calibration(probabilities: Floats, labels: Integers, bins: int = 15) -> Cali
 class McNemar:
     """Two models on the same images: how many only one of them got right, and how likely by chance.
 
-    `p_value` is the exact two-sided binomial test of McNemar (1947): the probability of a split at
-    least as uneven as this one, were both models equally good.
+    Attributes:
+        only_first_right: images that only the first model classified correctly.
+        only_second_right: images that only the second one did.
+        p_value: of the exact two-sided binomial test of McNemar (1947): the probability of a split at least
+            as uneven as this one, were both models equally good.
     """
 
     only_first_right: int

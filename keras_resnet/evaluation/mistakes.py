@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, writing
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.evaluation.scores import Scores
 from keras_resnet.pages.blocks import Gallery, Picture
@@ -160,13 +160,9 @@ def write_mistakes_sheet(
         lines = (f"is {mistake.label}, taken", f"for {mistake.predicted}, {mistake.confidence:.1%}")
         for line, text in enumerate(lines):
             draw.text((left, top + TILE + 2 + line * 15), _fitting(text, draw, font), "black", font)
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         sheet.save(path, format="PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return Path(path)
 
 
 def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -54,8 +54,9 @@ def view_of(info: ModelInfo, views: str, sizes: Sequence[int] | None = None) -> 
         raise UsageError(
             f"{info.architecture.name} is a CIFAR network; tested with the single view (Sec. 4.2)"
         )
-    if views == "multi-scale" and min(sizes) < info.architecture.minimum_image_size:
-        smallest = info.architecture.minimum_image_size
+    # VGG's first connected layer is as large as the map of its own image size.
+    smallest = info.image_size if info.architecture.block == "vgg" else info.architecture.minimum_image_size
+    if views == "multi-scale" and min(sizes) < smallest:
         raise UsageError(f"size {min(sizes)} is too small: {info.architecture.name} needs {smallest} pixels")
     return replace(view, sizes=sizes)
 

@@ -54,7 +54,14 @@ class Collected:
         return np.zeros(0, np.int64)
 
     def add(self, rows: Rows) -> None:
-        """Append rows and, if it is time, save everything."""
+        """Append rows and, if it is time, save everything.
+
+        Raises:
+            UserError: the images have no labels.
+        """
+        if (rows[1] < 0).any():
+            name, split = self.identity["dataset"], self.identity["split"]
+            raise UserError(f"{name}: split {split} has no labels; choose another one")
         for kept, new in zip((self.index, self.labels, self.probabilities), rows, strict=True):
             kept.append(new)
         if time.monotonic() - self._saved > SAVE_EVERY:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, writing
 
 FORMAT = 1
 
@@ -129,15 +129,11 @@ def average(parts: Sequence[Scores], names: Sequence[str] | None = None) -> Scor
 def write_arrays(path: str | os.PathLike[str], meta: object, arrays: dict[str, np.ndarray]) -> Path:
     """One .npz file of `arrays` and the JSON of `meta`, replaced atomically."""
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-            temporary = Path(folder) / path.name
-            with temporary.open("wb") as file:  # a file object: NumPy would append .npz to a bare name
-                np.savez(file, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
-            temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+        temporary = Path(folder) / path.name
+        with temporary.open("wb") as file:  # a file object: NumPy would append .npz to a bare name
+            np.savez(file, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
+        temporary.replace(path)
     return path
 
 

@@ -125,7 +125,7 @@ def export_model(
         card.refuse_another_model(info, folder, f"{file_name}.")
         place = new_file(folder, file_name)
     examples = parity_images(images, info, precision)
-    with place as (temporary, publish):
+    with place as (temporary, publish), parity.full_float32():
         run, endpoints = _write(format, precision, saved, network, examples.calibration, ten_crop, temporary)
         result = parity.check(reference, run, examples.compared, precision, examples.classes)
         facts |= {"name": name, "format": format, **asdict(result), "compared_on": examples.described}

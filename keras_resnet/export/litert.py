@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.data.loading import CORES
 from keras_resnet.errors import UserError, first_line
 from keras_resnet.export.card import CARD
 from keras_resnet.export.folding import FoldedNetwork
 from keras_resnet.export.graph import Forward
-
-FIXED_SIZE = True  # whether a file takes images of one size only
 
 
 class _Module(tf.Module):
@@ -86,8 +85,8 @@ def embed(card: Mapping[str, Any], path: Path) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """`read` and the card inside the file.
+def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any], tuple[int, int]]:
+    """`read`, the card inside the file, and the (height, width) that it takes.
 
     Raises:
         UserError: the file cannot be read, or there is no card in it.
@@ -95,7 +94,9 @@ def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict
     function = read(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return function, json.loads(archive.read(CARD))
+            card = json.loads(archive.read(CARD))
+            side = card["model"]["image_size"]
+            return function, card, (side, side)
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise UserError(f"{path} is not an export of keras-resnet: it has no model card inside") from error
 
@@ -107,7 +108,7 @@ def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:
         UserError: LiteRT is not installed, or the file is broken.
     """
     try:
-        interpreter = _interpreter()(model_path=str(path))
+        interpreter = _interpreter()(model_path=str(path), num_threads=CORES)
         (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, OSError) as error:
         raise UserError(f"cannot read {path} as a LiteRT file: {first_line(error)}") from error

@@ -17,7 +17,6 @@ from keras_resnet.export.folding import FoldedNetwork
 from keras_resnet.export.graph import Forward
 
 OPSET = 17
-FIXED_SIZE = False  # whether a file takes images of one size only
 METADATA = "keras_resnet"  # the key of the model card inside the file
 
 
@@ -50,8 +49,10 @@ def embed(card: Mapping[str, Any], path: Path) -> None:
     onnx.save(model, path)
 
 
-def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """`read` and the card inside the file, from one session.
+def read_with_card(
+    path: Path,
+) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any], tuple[int | None, int | None]]:
+    """`read`, the card inside the file, and the (height, width) that it takes, None for any.
 
     Raises:
         UserError: the file cannot be read, or there is no card in it.
@@ -60,7 +61,8 @@ def read_with_card(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict
     entries = session.get_modelmeta().custom_metadata_map
     if METADATA not in entries:
         raise UserError(f"{path} is not an export of keras-resnet: it has no model card inside")
-    return _function(session), json.loads(entries[METADATA])
+    height, width = (side if isinstance(side, int) else None for side in session.get_inputs()[0].shape[1:3])
+    return _function(session), json.loads(entries[METADATA]), (height, width)
 
 
 def read(path: Path) -> Callable[[np.ndarray], np.ndarray]:

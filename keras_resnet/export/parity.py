@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from keras_resnet.errors import UserError
 
@@ -18,6 +20,17 @@ LARGEST = {"float32": 1e-3, "float16": 1e-1, "bfloat16": 4e-1, "int8": 1.0}
 # Smaller probabilities count as this one in the relative error; LiteRT's int8 softmax has 256 steps.
 FLOORS = {"int8": 1 / 256}
 FLOOR = 1e-6
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Without TF32, in which GPUs since Ampere round what they multiply to 10 bits."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UserError, writing
 
 # A colour that nothing else uses: pages replace it by their text colour, which may be light or dark.
 INK = "#010203"
@@ -79,10 +79,6 @@ def save_png(figure: Any, path: str | Path) -> Path:
     Raises:
         UserError: the file cannot be written.
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         figure.savefig(path, format="png", dpi=110, facecolor="white")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return Path(path)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UsageError, UserError, writing
 from keras_resnet.pages.blocks import Page
 from keras_resnet.pages.html import render_html
 from keras_resnet.pages.markdown import render_markdown
@@ -24,10 +24,8 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
         UserError: it is a folder, or it, or the folder that it is in, may not be written to.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path):
+        pass
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UserError(f"cannot write {path}: name a file in a folder that you may write to")
     return path
@@ -73,14 +71,11 @@ def write_page(page: Page, path: str | os.PathLike[str], kind: str | None = None
     """
     path = Path(path)
     kind = page_format(path, kind)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         if kind == "html":
             text = render_html(page)
         else:
             files = path.with_name(f"{path.stem}_files")
             text = render_markdown(page, files, quote(files.name))
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     return path

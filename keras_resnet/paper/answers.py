@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from keras_resnet.errors import UserError
+from keras_resnet.errors import UsageError, UserError, writing
 from keras_resnet.pages import plots
 from keras_resnet.pages.blocks import Table
-from keras_resnet.pages.writing import require_writable
+from keras_resnet.pages.writing import require_png
 from keras_resnet.paper import figures, results
 from keras_resnet.paper.drawing import FIGURE3, TABLE1, draw, network_table, standalone, table1
 from keras_resnet.paper.estimates import imagenet_hours
@@ -90,19 +90,17 @@ def drawn(experiment: Experiment, networks: Sequence[str] | None, path: str | Pa
     """Table 1 or Figure 3: numbers as a table, networks drawn side by side to an SVG file.
 
     Raises:
-        UsageError: there is no such network.
+        UsageError: there is no such network, or the file's name has another ending.
         UserError: the file cannot be written.
     """
+    if Path(path).suffix.lower() != ".svg":
+        raise UsageError(f"{path} would be an SVG file: let its name end in .svg")
     is_table = experiment.name == "table1"
     names = networks or (TABLE1 if is_table else FIGURE3)
     table = table1() if is_table else network_table(names)
     svg = standalone(draw(names))
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(svg, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path):
+        Path(path).write_text(svg, encoding="utf-8")
     rows = [dict(zip(table.header, row, strict=True)) for row in table.rows]
     data = {"experiment": experiment.name, "rows": rows, "drawing": str(path)}
     return Answer(data, tables=[table], notes=[f"drawn: {path}"])
@@ -127,7 +125,7 @@ def responses_of_models(
     """
     if output:
         plots.require()
-        require_writable(output)
+        require_png(output)
     from keras_resnet.paper.responses import responses_of
 
     found = responses_of(models, dataset, data_dir, skip_limit)
@@ -167,7 +165,7 @@ def measure(
     """
     if output:
         plots.require()
-        require_writable(output)
+        require_png(output)
     complete = show or run_plan(plan, budget=budget, say=say)
     path = Path(output or plan.folder / f"{plan.experiment.name}.png")
     plot, notes = _try(lambda: results.plot(plan, path), bool(output))

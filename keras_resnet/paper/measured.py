@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from keras_resnet.evaluation.result import combine_scores
+from keras_resnet.evaluation.result import Evaluation
+from keras_resnet.evaluation.scores import average, load_scores
 from keras_resnet.paper.experiments import Net
 from keras_resnet.paper.folders import read_json
 from keras_resnet.paper.numbers import Printed, printed_for, reproductions
@@ -99,17 +100,17 @@ def ensemble(plan: Plan) -> Ensemble | None:
     if len(measured) < 2:
         return None
     files = [run.folder / f"scores-{run.views}.npz" for run in measured]
-    # Their errors only: of six networks on ImageNet the scores are more than a gigabyte.
-    singles = [(single.top1_error, single.top5_error) for single in (combine_scores([f]) for f in files)]
-    best = min(range(len(measured)), key=lambda i: singles[i][0])
-    together = combine_scores(files)
+    parts = [load_scores(file) for file in files]
+    singles = [Evaluation.from_scores(part) for part in parts]
+    best = min(range(len(parts)), key=lambda i: singles[i].top1_error)
+    together = Evaluation.from_scores(average(parts, [str(file) for file in files]))
     return Ensemble(
         tuple(name_of(run.net) for run in measured),
         together.top1_error,
         together.top5_error,
         name_of(measured[best].net),
-        singles[best][0],
-        min(top5 for _, top5 in singles),
+        singles[best].top1_error,
+        min(single.top5_error for single in singles),
     )
 
 

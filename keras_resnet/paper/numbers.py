@@ -150,24 +150,13 @@ class Throughput:
 
     network: str
     images_per_second: float
-    hardware: str
-    source: str
 
 
-# Published, not measured here.
-A100_RESNET50 = Throughput(
-    "resnet50",
-    2375,
-    "one NVIDIA A100 40 GB, TensorFlow 1 (NGC 20.06), mixed precision + XLA",
-    "https://github.com/NVIDIA/DeepLearningExamples/tree/master/TensorFlow/Classification/ConvNets/resnet50v1.5",
-)
-# Measured here, by benchmarks/training.py.
-TWO_CORES_RESNET20 = Throughput(
-    "resnet20",
-    816,
-    "two cores of an Intel Xeon (AMX), float32",
-    "benchmarks/results/2026-11-25-intel-xeon-processor.json",
-)
+# One NVIDIA A100 40 GB, TensorFlow 1 (NGC 20.06), mixed precision and XLA. Published, not measured here:
+# https://github.com/NVIDIA/DeepLearningExamples/tree/master/TensorFlow/Classification/ConvNets/resnet50v1.5
+A100_RESNET50 = Throughput("resnet50", 2375)
+# Two cores of an Intel Xeon (AMX), float32: benchmarks/results/2026-11-25-intel-xeon-processor.json.
+TWO_CORES_RESNET20 = Throughput("resnet20", 816)
 
 
 def printed(table: str) -> tuple[Printed, ...]:

@@ -33,7 +33,7 @@ def open_form(path: str | os.PathLike[str]) -> Classifier:
     if not Path(path).is_file():
         raise UserError(f"no model at {path}")
     module = import_module(f"keras_resnet.export.{MODULES[Path(path).suffix]}")
-    run, card = module.read_with_card(Path(path))
+    run, card, shape = module.read_with_card(Path(path))
     info = ModelInfo.from_json(card["model"])
 
     def predict(images: Any) -> Any:
@@ -43,6 +43,4 @@ def open_form(path: str | os.PathLike[str]) -> Classifier:
         probabilities.set_shape([None, len(info.label_names)])
         return probabilities
 
-    size = (info.image_size, info.image_size)
-    shape = size if module.FIXED_SIZE else (None, None)
     return Classifier(str(path), info, predict, shape, path=Path(path))

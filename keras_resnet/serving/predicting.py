@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from keras_resnet.data.images import image_files, read_file, view_of
+from keras_resnet.data.loading import CORES
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.saving import ModelInfo
 from keras_resnet.serving.forms import open_form
@@ -57,16 +60,17 @@ def predictions(
     if paths.count(STDIN) > 1:
         raise UsageError("standard input has one image: name - once")
     classifier = open_form(model_path)
-    for start in range(0, len(paths), BATCH):
-        batch = paths[start : start + BATCH]
-        found = [_view_or_reason(path, classifier.info) for path in batch]
-        views = [view for view in found if isinstance(view, np.ndarray)]
-        rows = iter(np.asarray(classifier.predict(np.stack(views)), np.float32) if views else ())
-        for path, view in zip(batch, found, strict=True):
-            if isinstance(view, str):
-                yield {"image": path, "top": [], "error": view}
-            else:
-                yield {"image": path, "top": best(next(rows), classifier.info.label_names, top)}
+    with ThreadPoolExecutor(CORES) as pool:
+        for start in range(0, len(paths), BATCH):
+            batch = paths[start : start + BATCH]
+            found = list(pool.map(partial(_view_or_reason, info=classifier.info), batch))
+            views = [view for view in found if isinstance(view, np.ndarray)]
+            rows = iter(np.asarray(classifier.predict(np.stack(views)), np.float32) if views else ())
+            for path, view in zip(batch, found, strict=True):
+                if isinstance(view, str):
+                    yield {"image": path, "top": [], "error": view}
+                else:
+                    yield {"image": path, "top": best(next(rows), classifier.info.label_names, top)}
 
 
 def _view_or_reason(path: str, info: ModelInfo) -> np.ndarray | str:

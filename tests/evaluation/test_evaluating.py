@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_resnet.architectures import get_architecture
 from keras_resnet.data import views
 from keras_resnet.data.digits import digits_arrays
 from keras_resnet.data.sources import open_dataset
@@ -54,6 +55,20 @@ def test_single_view_is_what_the_model_predicts(resnet20, digits, expected):
     assert found.top1_error == pytest.approx(100 * np.mean(expected.argmax(1) != labels))
     assert (found.images, found.skipped, found.views) == (300, 0, "single")
     assert found.confusion.sum() == 300
+
+
+def test_images_without_labels_are_told_at_the_first_of_them():
+    collected = running.Collected({"dataset": "imagenet2012", "split": "test"}, classes=2)
+    rows = (np.arange(2), np.array([0, -1], np.int32), np.full((2, 2), 0.5, np.float32))
+    with pytest.raises(UserError, match="imagenet2012: split test has no labels"):
+        collected.add(rows)
+
+
+def test_vgg_is_not_tested_on_images_smaller_than_its_own():
+    info = ModelInfo(get_architecture("vgg16"), ("a",), 64, 72)
+    assert protocols.view_of(info, "multi-scale", (64, 96)).sizes == (64, 96)
+    with pytest.raises(UsageError, match="size 32 is too small: vgg16 needs 64 pixels"):
+        protocols.view_of(info, "multi-scale", (32, 96))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_resnet.errors import UserError
-from keras_resnet.export.parity import check, compare
+from keras_resnet.export.parity import check, compare, full_float32
 
 
 def softmax(logits):
@@ -21,6 +22,17 @@ def test_equal_answers_pass(logits):
     parity = compare(softmax(logits), softmax(logits), "float32")
     assert parity.passed
     assert (parity.max_difference, parity.relative_error, parity.top1_agreement) == (0, 0, 1)
+
+
+def test_full_float32_is_for_the_time_of_the_comparison():
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    before = enabled()
+    with full_float32():
+        assert not enabled()
+    assert enabled() == before
+    with pytest.raises(ZeroDivisionError), full_float32():
+        raise ZeroDivisionError
+    assert enabled() == before
 
 
 def test_numbers_are_what_they_say():

@@ -136,6 +136,17 @@ def test_report_of_nothing_is_exit_code_1(tmp_path):
     assert "no run folder at or below" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [(("figure6", "--quick", "--output", "f.pdf"), ".png"), (("table1", "--output", "t.png"), ".svg")],
+)
+def test_a_drawing_of_another_ending_is_refused_before_training(arguments, ending, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    assert f"let its name end in {ending}" in call("paper", *arguments, code=2).stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_help_says_what_kind_of_file_is_drawn():
     """`--output figure6.svg` would be a PNG file of that name."""
     assert "PNG file to draw (SVG for table1 and figure3)" in " ".join(call("paper", "--help").stdout.split())
