@@ -160,9 +160,8 @@ class _Run:
             total_steps=self.total_steps,
         )
         try:
-            self._record_start(
-                first_step
-            )  # first of all: without settings nothing can go on with this folder
+            # First of all: a record without settings could not be resumed.
+            self._record_start(first_step)
             if checkpoint:
                 self.engine.restore(checkpoint.arrays)
                 loop.restore(checkpoint)
@@ -175,11 +174,11 @@ class _Run:
                 loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
                 return self._finish(loop)
         except (Interrupted, KeyboardInterrupt):
-            self.record.update("interrupted", step=loop.step)
+            self.record.update("interrupted", step=max(first_step, loop.step))
             raise
         except BaseException as error:
             with suppress(UserError):  # a full disk, say: what stopped the run is said, not this
-                self.record.update("failed", step=loop.step, error=first_line(error))
+                self.record.update("failed", step=max(first_step, loop.step), error=first_line(error))
             raise
         finally:
             reporter.close()
@@ -197,9 +196,8 @@ class _Run:
         with device_errors(self.strategy, workdir):
             check_agreement(agreed, self.strategy, checkpoint.step if checkpoint else 0, workdir)
         if self.fresh:
-            with (
-                self.inputs.skips.watch()
-            ):  # small splits are decoded here, and refused for unreadable images
+            # Small splits are decoded here, and refused where too many images are unreadable.
+            with self.inputs.skips.watch():
                 self.inputs.training(0)
                 self.inputs.validation()
             self.record.forget()
