@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from saved_networks import picture, saved_network
+from saved_networks import picture, random_model, saved_network, tiny
 
 from keras_resnet.cli import main
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.export import export_model
-from keras_resnet.saving import load_model
+from keras_resnet.saving import ModelInfo, load_model, save_model
 from keras_resnet.serving import predict
 from keras_resnet.serving.forms import open_form
 
@@ -73,6 +73,17 @@ def test_an_exported_file_gives_the_models_answers(format, precision, tolerance,
     answers, expected = predict(str(path), images), predict(str(home / "pets.keras"), images)
     same = [a["top"][0]["label"] == b["top"][0]["label"] for a, b in zip(answers, expected, strict=True)]
     assert np.mean(same) >= (0.9 if precision == "int8" else 1)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("side", [None, 32])
+def test_an_onnx_file_says_which_images_it_takes(side, tmp_path):
+    pytest.importorskip("tf2onnx")
+    architecture = tiny("resnet20", blocks=1)
+    model = random_model(architecture, input_shape=(side, side, 3))
+    file = save_model(model, ModelInfo(architecture, ("a", "b", "c"), 32, 32), tmp_path / "m.keras")
+    path = export_model(file, str(tmp_path / "out"), format="onnx").path
+    assert open_form(path).image_shape == (side, side)
 
 
 @pytest.mark.peers
