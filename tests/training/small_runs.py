@@ -22,7 +22,7 @@ def settings(**changes):
     overrides = {"epochs": 1, "batch_size": 100, **changes.pop("overrides", {})}
     return make_settings(
         changes.pop("architecture", SHALLOW["resnet20"]),
-        DIGITS,
+        changes.pop("data", DIGITS),
         overrides=overrides,
         image_size=changes.pop("image_size", 16),
         **changes,

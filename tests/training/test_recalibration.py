@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from shallow import SHALLOW
-from small_runs import ONE_STEP, grey_folder
+from small_runs import ONE_STEP, grey_folder, settings
 
 import keras_resnet
 from keras_resnet.data.sources import hold_out, open_dataset
@@ -17,7 +16,6 @@ from keras_resnet.saving import load_model
 from keras_resnet.training import recalibration
 from keras_resnet.training.recalibration import recalibrate_file
 from keras_resnet.training.run import train
-from keras_resnet.training.settings import make_settings
 from keras_resnet.weights.state import get_state
 
 
@@ -36,12 +34,10 @@ def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path):
 
 def test_a_run_is_recalibrated_with_the_images_that_it_trained_on(tmp_path, monkeypatch):
     data = hold_out(open_dataset(str(grey_folder(tmp_path / "data"))), images=4)
-    chosen = make_settings(
-        SHALLOW["resnet20"],
-        data,
+    chosen = settings(
+        data=data,
         overrides=ONE_STEP,
         recipe="cifar-fast",
-        image_size=16,
         hold_out=4,
         split="train[:50%]",
     )

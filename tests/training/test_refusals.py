@@ -16,7 +16,6 @@ from keras_resnet.training import run
 from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint
 from keras_resnet.training.epochs import Habits
 from keras_resnet.training.run import train
-from keras_resnet.training.settings import make_settings
 
 
 def test_a_finished_run_is_left_alone(finished):
@@ -68,12 +67,10 @@ def test_fresh_removes_nothing_where_the_workers_disagree(finished, monkeypatch)
 def test_fresh_removes_nothing_where_too_many_images_are_unreadable(tmp_path):
     folder = grey_folder(tmp_path / "data")
     data = open_dataset(str(folder))
-    chosen = make_settings(
-        SHALLOW["resnet20"],
-        data,
+    chosen = settings(
+        data=data,
         overrides=ONE_STEP,
         recipe="cifar-fast",
-        image_size=16,
         val_split="train[28:]",
         split="train[:28]",
     )
