@@ -135,12 +135,6 @@ class _Run:
             raise UserError(f"nothing to evaluate: {self.dataset.name} has no readable image")
         if len(np.unique(index)) != len(index):
             raise RuntimeError(f"{self.dataset.name} {self.split}: an image was scored twice")
-        broken = int((~np.isfinite(probabilities)).any(axis=1).sum())
-        if broken:
-            raise UserError(
-                f"{classifier.name} answers NaN for {broken} of {len(index)} images: its training has "
-                "diverged; train again with a lower learning rate"
-            )
         return Scores(
             (classifier.name,),
             self.dataset.name,
@@ -199,6 +193,7 @@ class _Run:
         files = [] if path is None else [path, *path.rglob("*")]
         return {
             "model": str(path),
+            "name": classifier.name,
             "changed": max((file.stat().st_mtime_ns for file in files), default=0),
             "dataset": self.dataset.name,
             "split": self.split,

@@ -57,11 +57,16 @@ class Collected:
         """Append rows and, if it is time, save everything.
 
         Raises:
-            UserError: the images have no labels.
+            UserError: the images have no labels, or the model no answers.
         """
         if (rows[1] < 0).any():
             name, split = self.identity["dataset"], self.identity["split"]
             raise UserError(f"{name}: split {split} has no labels; choose another one")
+        if not np.isfinite(rows[2]).all():
+            raise UserError(
+                f"{self.identity['name']} answers NaN: its training has diverged; train again with a lower "
+                "learning rate"
+            )
         for kept, new in zip((self.index, self.labels, self.probabilities), rows, strict=True):
             kept.append(new)
         if time.monotonic() - self._saved > SAVE_EVERY:

@@ -57,11 +57,17 @@ def test_single_view_is_what_the_model_predicts(resnet20, digits, expected):
     assert found.confusion.sum() == 300
 
 
-def test_images_without_labels_are_told_at_the_first_of_them():
-    collected = running.Collected({"dataset": "imagenet2012", "split": "test"}, classes=2)
-    rows = (np.arange(2), np.array([0, -1], np.int32), np.full((2, 2), 0.5, np.float32))
-    with pytest.raises(UserError, match="imagenet2012: split test has no labels"):
+@pytest.mark.parametrize(
+    ("label", "probability", "message"),
+    [(-1, 0.5, "imagenet2012: split test has no labels"), (1, np.nan, "best answers NaN: its training has")],
+)
+def test_missing_labels_and_answers_are_told_at_the_first_of_them(label, probability, message):
+    identity = {"name": "best", "dataset": "imagenet2012", "split": "test"}
+    collected = running.Collected(identity, classes=2)
+    rows = (np.arange(2), np.array([0, label], np.int32), np.array([[0.5, 0.5], [0.5, probability]]))
+    with pytest.raises(UserError, match=message):
         collected.add(rows)
+    assert not collected.index
 
 
 def test_vgg_is_not_tested_on_images_smaller_than_its_own():
@@ -282,9 +288,7 @@ def test_a_model_that_diverged_is_refused(resnet20, digits):
     nowhere = constant(
         tuple("0123456789"), resnet20.info, predict=lambda images: tf.fill([tf.shape(images)[0], 10], np.nan)
     )
-    with pytest.raises(
-        UserError, match="constant answers NaN for 300 of 300 images: its training has diverged"
-    ):
+    with pytest.raises(UserError, match="constant answers NaN: its training has diverged"):
         evaluate(nowhere, digits)
 
 
