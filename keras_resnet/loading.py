@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from keras_resnet.errors import UserError, first_line
-from keras_resnet.saving import load_model
+from keras_resnet.saving import read_model
 
 SAVED_MODEL = "saved_model.pb"  # what makes a folder an exported SavedModel
 ENDPOINT = "serving_default"
@@ -34,7 +34,7 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         TensorShape([8, 10])
     """
     folder = saved_model_folder(path)
-    return load_model(path).model if folder is None else _load_saved_model(folder)
+    return read_model(path)[0] if folder is None else _load_saved_model(folder)
 
 
 def saved_model_folder(path: str | os.PathLike[str]) -> Path | None:

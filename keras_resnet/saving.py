@@ -17,9 +17,9 @@ from typing import Any
 import keras
 
 from keras_resnet import layers as layers  # registers our layers with Keras' deserialiser
-from keras_resnet.architectures import ARCHITECTURES, Architecture, Stage, get_architecture
+from keras_resnet.architectures import Architecture, Stage, get_architecture
 from keras_resnet.errors import UsageError, UserError, first_line, writing
-from keras_resnet.scanned import ScannedBlocks
+from keras_resnet.recognition import layers_of, layers_wanted, recognised
 
 MEMBER = "keras_resnet.json"
 RUN_MODEL = "model.keras"  # the trained model's name inside a run folder
@@ -166,14 +166,55 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
     """Read a run folder or a `.keras` file: its `.model`, and as `.info` its `ModelInfo`.
 
     A `.keras` file that Keras itself wrote from one of our models has no description; it is then
-    derived from the model's name and shapes, with class numbers for label names.
+    derived from the model's layers and shapes, with class numbers for label names.
 
     Raises:
-        UserError: there is nothing, or nothing readable, at `path`; or its description is of another model.
+        UserError: there is nothing, or nothing readable, at `path`; its description is of another model, or
+            there is none and the model is not one of our networks.
 
     Example:
         >>> load_model("runs/resnet20-digits").info.label_names[:3]
         ('0', '1', '2')
+    """
+    model, info = read_model(path)
+    if info is None:
+        raise UserError(
+            f"{path} holds a model named {model.name!r}, which is not one of keras-resnet's networks; one of "
+            "keras.applications: save its weights (.h5) for keras-resnet import-weights"
+        )
+    return LoadedModel(model, info)
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[keras.Model, ModelInfo | None]:
+    """The same for any Keras model: without its `ModelInfo` if it is not one of our networks.
+
+    Raises:
+        UserError: there is nothing, or nothing readable, at `path`; or its description is of another model.
+    """
+    file = model_file(path)
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = first_line(error)
+        raise UserError(f"cannot read {file} as a Keras model: {reason}") from error
+    with zipfile.ZipFile(file) as archive:
+        if MEMBER not in archive.namelist():
+            return model, _derived_info(model)
+        try:
+            info = ModelInfo.from_json(json.loads(archive.read(MEMBER)))
+            _check_description(model, info)
+        except UsageError as error:
+            raise UserError(f"{file}: its description {MEMBER} is wrong: {error}") from error
+        except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise UserError(f"{file}: its description {MEMBER} is damaged ({error!r})") from error
+        return model, info
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """The `.keras` file at `path`, or in that run folder.
+
+    Raises:
+        UserError: there is none; the message says what is there instead.
     """
     path = Path(path)
     if path.is_dir() and (path / "run.json").exists() and not (path / RUN_MODEL).exists():
@@ -192,22 +233,7 @@ def load_model(path: str | os.PathLike[str]) -> LoadedModel:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     if not is_zip or file.suffix != ".keras":  # PyTorch's files are ZIP archives too
         raise UserError(f"{file} is not a .keras file; weights of other kinds: keras-resnet import-weights")
-    try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:
-        reason = first_line(error)
-        raise UserError(f"cannot read {file} as a Keras model: {reason}") from error
-    with zipfile.ZipFile(file) as archive:
-        if MEMBER in archive.namelist():
-            try:
-                info = ModelInfo.from_json(json.loads(archive.read(MEMBER)))
-                _check_description(model, info)
-            except UsageError as error:
-                raise UserError(f"{file}: its description {MEMBER} is wrong: {error}") from error
-            except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-                raise UserError(f"{file}: its description {MEMBER} is damaged ({error!r})") from error
-            return LoadedModel(model, info)
-    return LoadedModel(model, _derived_info(model, file))
+    return file
 
 
 def default_name(model_path: str | os.PathLike[str]) -> str:
@@ -215,7 +241,7 @@ def default_name(model_path: str | os.PathLike[str]) -> str:
     path = Path(model_path).resolve()
     if path.is_dir():
         return path.name
-    return path.parent.name if path.name == RUN_MODEL else path.stem
+    return (path.parent.name if path.name == RUN_MODEL else "") or path.stem
 
 
 def _check_description(model: keras.Model, info: ModelInfo) -> None:
@@ -231,51 +257,18 @@ def _check_description(model: keras.Model, info: ModelInfo) -> None:
 
 def _check_layers(model: keras.Model, architecture: Architecture) -> None:
     """Shapes are not compared, only which layers there are."""
-    kinds = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.Add)
-    own = {layer.name for layer in model.layers if isinstance(layer, kinds)}
-    wanted = {conv.name for conv in architecture.convs()}
-    if architecture.shortcut is not None:
-        wanted |= {f"{s.name}_block{i}_add" for s in architecture.stages for i in range(1, s.blocks + 1)}
-    scanned = {layer.name for layer in model.layers if isinstance(layer, ScannedBlocks)}
-    other = {name for name in own ^ wanted if f"{name.split('_block')[0]}_blocks" not in scanned}
-    if other:
+    own = layers_of(model)
+    if other := own ^ layers_wanted(architecture):
         layer = min(other)
         raise UsageError(
             f"the model is not a {architecture.name}: it has {'a' if layer in own else 'no'} layer {layer}"
         )
 
 
-def _derived_info(model: keras.Model, file: Path) -> ModelInfo:
-    layers = {layer.name for layer in model.layers}
-    # keras.applications' networks have our names, and its VGG our layers, but not the first one.
-    theirs = "conv1_pad" in layers or ("block1_conv1" in layers and "normalization" not in layers)
-    if model.name not in ARCHITECTURES or theirs:
-        raise UserError(
-            f"{file} holds a model named {model.name!r}, which is not one of keras-resnet's; one of "
-            "keras.applications: save its weights (.h5) for keras-resnet import-weights"
-        )
-    try:
-        architecture = _derived_architecture(model)
-    except KeyError as error:
-        raise UserError(f"{file} holds a third-party {model.name}: it has no layer {error}") from error
+def _derived_info(model: keras.Model) -> ModelInfo | None:
+    architecture = recognised(model)
+    if architecture is None:
+        return None
     image_size = model.input_shape[1] or architecture.default_image_size
     labels = tuple(str(index) for index in range(model.output_shape[-1]))
     return ModelInfo(architecture, labels, image_size, resize_before_crop(architecture, image_size))
-
-
-def _derived_architecture(model: keras.Model) -> Architecture:
-    """The architecture of that name with the options that the model's layers show."""
-    architecture = ARCHITECTURES[model.name]
-    layers = {layer.name: layer for layer in model.layers}
-    if architecture.shortcut is not None:
-        every = any(
-            "conv2_block2_shortcut_conv" in name or getattr(layer, "projection", False)
-            for name, layer in layers.items()
-        )
-        grows = "conv3_block1_shortcut_conv" in layers
-        architecture = replace(architecture, shortcut="C" if every else "B" if grows else "A")
-    if architecture.block == "bottleneck":
-        # The stride is a layer of its own; in files of earlier versions, the convolution's.
-        pointwise = "conv3_block1_conv1_subsample" in layers or layers["conv3_block1_conv1"].strides[0] == 2
-        architecture = replace(architecture, downsample="1x1" if pointwise else "3x3")
-    return architecture

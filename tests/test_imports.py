@@ -15,6 +15,7 @@ LAYERS = (
     "recipes signatures",
     "layers",
     "scanned",
+    "recognition",
     "builders backbone",
     "saving",
     "weights",

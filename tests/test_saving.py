@@ -12,10 +12,12 @@ import pytest
 from saved_networks import MEAN, STD, tiny
 
 import keras_resnet
+from keras_resnet import architectures
 from keras_resnet.architectures import get_architecture
 from keras_resnet.builders import build_model
 from keras_resnet.errors import UsageError, UserError
-from keras_resnet.saving import ModelInfo, load_model, save_model
+from keras_resnet.recognition import recognised
+from keras_resnet.saving import ModelInfo, default_name, load_model, save_model
 
 tf = pytest.importorskip("tensorflow")
 
@@ -82,31 +84,56 @@ def test_keras_itself_loads_the_file_once_the_package_is_imported(model, info, t
     assert float(output.stdout) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_file_that_keras_wrote_has_its_description_derived(model, tmp_path):
-    model.save(tmp_path / "plain.keras")
+@pytest.mark.parametrize("name", ["resnet20", "flowers"])
+def test_a_file_that_keras_wrote_has_its_description_derived(name, model, tmp_path):
+    renamed = keras.Model(model.input, model.output, name=name)
+    renamed.save(tmp_path / "plain.keras")
     info = load_model(tmp_path / "plain.keras").info
-    assert info.architecture.name == "resnet20"
+    assert info.architecture == get_architecture("resnet20")
     assert (info.label_names, info.image_size, info.resize) == (("0", "1", "2"), 32, 32)
 
 
-def test_the_description_is_derived_with_the_shortcut_option_that_the_model_has(tmp_path):
-    for shortcut in "ABC":
-        architecture = get_architecture("resnet20", shortcut)
-        small = replace(architecture, stages=tuple(replace(stage, blocks=2) for stage in architecture.stages))
-        build_model(small, scanned=shortcut == "C").save(tmp_path / "model.keras")
-        assert load_model(tmp_path / "model.keras").info.architecture.shortcut == shortcut
+def test_every_network_is_recognised_by_its_layers():
+    """Whatever its name, also without its classifier, and with others' layers around it."""
+    for name, option, scanned in (
+        ("resnet20", "A", False),
+        ("resnet20", "B", False),
+        ("resnet32", "C", True),
+        ("resnet110", "A", True),
+        ("plain20", None, False),
+        ("plain32", None, True),
+        ("resnet18", "B", False),
+        ("resnet34", "B", False),
+    ):
+        architecture = get_architecture(name, option)
+        model = build_model(architecture, scanned=scanned, include_top=False, pooling="avg", name="mine")
+        assert recognised(model) == architecture
+        head = keras.layers.Dense(3)(keras.layers.Dense(8)(model.output))
+        assert recognised(keras.Model(model.input, head)) == architecture
     for downsample in ("1x1", "3x3"):
         architecture = get_architecture("resnet50", None, downsample)
-        small = replace(architecture, stages=tuple(replace(stage, blocks=1) for stage in architecture.stages))
-        build_model(small).save(tmp_path / "model.keras")
-        assert load_model(tmp_path / "model.keras").info.architecture.downsample == downsample
+        assert recognised(build_model(architecture, name="mine")) == architecture
+    assert recognised(keras.applications.ResNet50(weights=None)) is None
 
 
-def test_a_vgg_of_ours_that_keras_wrote_is_ours(tmp_path):
-    build_model(tiny("vgg16"), classes=3, input_shape=(32, 32, 3), mean=MEAN, std=STD).save(
-        tmp_path / "m.keras"
-    )
-    assert load_model(tmp_path / "m.keras").info.architecture.name == "vgg16"
+def test_a_network_of_somebody_else_is_loaded_but_not_described(model, tmp_path):
+    images = keras.Input((32, 32, 3))
+    keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images))).save(tmp_path / "m.keras")
+    assert keras_resnet.load(tmp_path / "m.keras").output_shape == (None, 2)
+    with pytest.raises(UserError, match="not one of keras-resnet's networks"):
+        load_model(tmp_path / "m.keras")
+
+
+def test_a_vgg_of_ours_that_keras_wrote_is_ours(tmp_path, monkeypatch):
+    small = tiny("vgg16")
+    monkeypatch.setattr(architectures, "ARCHITECTURES", {"vgg16": small})
+    build_model(small, classes=3, input_shape=(32, 32, 3), mean=MEAN, std=STD).save(tmp_path / "m.keras")
+    assert load_model(tmp_path / "m.keras").info.architecture == small
+
+
+def test_a_file_in_no_folder_is_named_by_itself():
+    assert default_name("/model.keras") == "model"
+    assert default_name("/run/model.keras") == "run"
 
 
 def test_networks_beyond_the_table_are_described_in_full():
@@ -182,7 +209,7 @@ def test_what_cannot_be_loaded_is_explained(tmp_path):
         ("new.pth", "import-weights"),
         ("served", "is an exported SavedModel"),
         ("other.keras", "cannot read"),
-        ("own.keras", "a third-party resnet50: it has no layer 'conv3_block1_conv1'"),
+        ("own.keras", "'resnet50', which is not one of keras-resnet's networks"),
         ("run", "cannot read .*run/model.keras: Is a directory"),
         ("foreign.keras", "not one of keras-resnet's"),
         ("vgg16.keras", "not one of keras-resnet's"),

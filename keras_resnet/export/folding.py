@@ -39,11 +39,6 @@ class FoldedNetwork:
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
 
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.layers["predictions"].bias)
-
 
 def fold(
     architecture: Architecture, state: Mapping[str, np.ndarray], epsilon: float = BN_EPSILON
@@ -68,7 +63,7 @@ def fold(
             )
         kernel = state[f"{conv.name}/kernel"].astype(np.float64)
         if conv.biased:
-            bias = state[f"{conv.name}/bias"].astype(np.float64)
+            bias = state.get(f"{conv.name}/bias", np.zeros(kernel.shape[-1])).astype(np.float64)
         else:
             bn = norm_of(conv.name)
             gamma, beta, mean, variance = (

@@ -185,7 +185,7 @@ class Forward:
         biases: tuple[str, ...] = ()
         if self.architecture.shortcut is None:
             shortcut = None
-        elif self.architecture.has_projection(inputs, outputs, stride):
+        elif self.architecture.has_projection(inputs, outputs, stage.stride if index == 1 else 1):
             # Its bias joins that of the last convolution, so that the shortcut is one bare kernel.
             biases = (f"{prefix}_shortcut_conv",)
             shortcut = self._conv(x, *biases, stride * sampling)

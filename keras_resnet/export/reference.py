@@ -18,28 +18,27 @@ def folded_network(saved: LoadedModel) -> FoldedNetwork:
     """The model's weights, folded.
 
     Raises:
-        UserError: it is not one of our whole networks with as many label names as classes.
+        UserError: it is not one of our whole networks.
     """
     epsilons = {
         layer.epsilon for layer in saved.model.layers if isinstance(layer, keras.layers.BatchNormalization)
     }
     if len(epsilons) > 1:
         raise UserError(f"{saved.model.name} has batch normalisations of different epsilons: {epsilons}")
-    network = fold(saved.info.architecture, get_state(saved.model), *(epsilons or {BN_EPSILON}))
-    if network.classes != len(saved.info.label_names):
-        raise UserError(
-            f"{saved.model.name} has {network.classes} classes but {len(saved.info.label_names)} label names"
-        )
-    return network
+    return fold(saved.info.architecture, get_state(saved.model), *(epsilons or {BN_EPSILON}))
 
 
 def reference_function(saved: LoadedModel) -> Callable[[np.ndarray], np.ndarray]:
     """The Keras model in float32, images → probabilities: what an export is compared with.
 
     Raises:
-        UserError: it ends in something else than softmax or logits; exports end in softmax.
+        UserError: it takes images that are not square, or ends in something else than softmax or logits;
+            exports end in softmax.
     """
     model = saved.model
+    height, width = model.input_shape[1:3]
+    if any(side not in (None, saved.info.image_size) for side in (height, width)):
+        raise UserError(f"{model.name} takes images of {height} × {width} pixels; only squares are exported")
     activation = model.layers[-1].get_config().get("activation")
     if activation not in ("softmax", "linear"):
         raise UserError(f"{model.name} ends in {activation!r}; only softmax and logits can be exported")

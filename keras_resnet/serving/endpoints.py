@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,8 +111,7 @@ def _endpoints_of(classifier: Classifier) -> dict[str, Endpoint]:
     look = None
     if classifier.model is not None:
         require_tensorflow("serving")  # other backends' models do not run inside its functions
-        with suppress(UserError):  # a third-party network, whose layers have other names
-            look = look_inside(classifier.model)
+        look = look_inside(classifier.model)
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
         if look is None:

@@ -90,7 +90,10 @@ def serve(
             timeout_graceful_shutdown=int(limits.seconds),
             timeout_keep_alive=75,
         )
-        listener.listen(128)  # before the line that says so
+        try:
+            listener.listen(128)  # before the line that says so
+        except OSError as error:  # somebody else listens there since
+            raise _not_bound(host, port, error) from error
         address = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         print(
             f"serving {served.name}, version {served.version}: page {address}/, REST "
@@ -112,9 +115,13 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot serve on {_in_url(host)}:{port}: {reason}; choose another --port") from error
+        raise _not_bound(host, port, error) from error
     return listener
+
+
+def _not_bound(host: str, port: int, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"cannot serve on {_in_url(host)}:{port}: {reason}; choose another --port or --host")
 
 
 def _in_url(host: str) -> str:

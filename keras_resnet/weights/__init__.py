@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from keras_resnet.architectures import Architecture, Downsample, Shortcut, get_architecture
-from keras_resnet.errors import UsageError, UserError
+from keras_resnet.errors import UsageError, UserError, writing
 
 if TYPE_CHECKING:
     from keras_resnet.weights.files import WeightsFile
@@ -110,8 +111,8 @@ def import_weights(
             numbers for torch files of ImageNet networks and in akamaster's style, Caffe's for
             keras.applications (whose networks take BGR unless `mean` or `std` are given). Give both: the one
             that is left out is 0 or 1 then.
-        label_names: one name per class; by default ImageNet's for 1000 classes, CIFAR-10's for akamaster's
-            checkpoints with 10, numbers otherwise.
+        label_names: one name per class; by default what the file says, ImageNet's for 1000 classes,
+            CIFAR-10's for akamaster's checkpoints with 10, numbers otherwise.
         shortcut: option of the file's network; by default what the file says (a `.keras` file, a file of
             `export_weights`), else the default one of `name`.
         downsample: where its bottlenecks have their stride; by default what the file says, else "3x3" for
@@ -154,7 +155,6 @@ def import_weights(
             f"{path} does not say how its network's input is normalised; give the mean and std (R, G, B in "
             "units of 0…255) that its training subtracted and divided by"
         )
-    labels = _label_names(label_names, file.classes, file.source)
     size = image_size_of(state, architecture)
     if state["normalization/mean"].ndim == 3:  # a mean image fits images of its own size
         size = state["normalization/mean"].shape[0]
@@ -166,9 +166,14 @@ def import_weights(
         std=state["normalization/std"],
     )
     set_state(model, state)
+    labels = _label_names(label_names, file)
     image_size = size or architecture.default_image_size
     resize = resize_before_crop(architecture, image_size)
-    return save_model(model, ModelInfo(architecture, labels, image_size, resize), output)
+    info = file.info or ModelInfo(architecture, labels, image_size, resize)
+    same = architecture == info.architecture and mean is None and std is None
+    results = info.results if same else {}
+    info = replace(info, architecture=architecture, label_names=labels, results=results)
+    return save_model(model, info, output)
 
 
 def export_weights(
@@ -185,6 +190,7 @@ def export_weights(
         UsageError: `to` is not "torch", or the output is not a .safetensors file.
         UserError: the model cannot be read, or the file cannot be written.
     """
+    import numpy as np
     from safetensors.numpy import save
 
     from keras_resnet.saving import load_model
@@ -202,6 +208,8 @@ def export_weights(
     state = get_state(saved.model)
     if "predictions/kernel" not in state:
         raise UserError(f"{model_path} has no classifier: only whole networks are exported")
+    # torchvision's classifiers have a bias.
+    state.setdefault("predictions/bias", np.zeros(state["predictions/kernel"].shape[-1], np.float32))
     notes = {"format": "pt", **options_of(architecture)}
     if architecture.block == "bottleneck" and architecture.downsample == "1x1":
         logging.getLogger("keras_resnet").warning(
@@ -220,17 +228,11 @@ def export_weights(
             "must subtract it",
             architecture.name,
         )
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with writing(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=".saving-") as folder:
+        temporary = Path(folder) / output.name
         # Not safetensors' save_file: its errors are not OSErrors, and nobody else may read what it writes.
         temporary.write_bytes(save(to_torch(state, architecture), metadata=notes))
         temporary.replace(output)
-    except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return output
 
 
@@ -259,15 +261,19 @@ def _check_numbers(name: str, values: Sequence[float] | None) -> None:
         raise UsageError(f"mean and std are in units of 0…255: multiply both by 255 (std is {values!r})")
 
 
-def _label_names(names: Sequence[str] | None, classes: int, source: str) -> tuple[str, ...]:
+def _label_names(names: Sequence[str] | None, file: WeightsFile) -> tuple[str, ...]:
+    classes = file.classes or 0
+    numbers = tuple(str(index) for index in range(classes))
     if names is not None:
         if len(names) != classes:
             raise UsageError(f"{len(names)} label names for {classes} classes")
         return tuple(names)
+    if file.info is not None and file.info.label_names != numbers:
+        return file.info.label_names
     if classes == 1000:
         from keras_resnet.imagenet import IMAGENET_CLASSES
 
         return tuple(label for _, label in IMAGENET_CLASSES)
-    if source == "akamaster" and classes == len(CIFAR10_LABELS):
+    if file.source == "akamaster" and classes == len(CIFAR10_LABELS):
         return CIFAR10_LABELS
-    return tuple(str(index) for index in range(classes))
+    return numbers

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -17,9 +17,12 @@ from keras_resnet.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from keras_resnet.weights import keras_applications, torch_names
 from keras_resnet.weights.keras_files import read_h5
 from keras_resnet.weights.safetensors_files import read_metadata
-from keras_resnet.weights.shapes import check_tensors, expected_shapes, vgg_image_size
-from keras_resnet.weights.state import State, get_state
+from keras_resnet.weights.shapes import expected_shapes, vgg_image_size
+from keras_resnet.weights.state import State, check_tensors, get_state
 from keras_resnet.weights.torch_files import read_tensors
+
+if TYPE_CHECKING:
+    from keras_resnet.saving import ModelInfo
 
 Source = Literal["torch", "akamaster", "keras_applications", "keras_resnet"]
 
@@ -31,20 +34,19 @@ class WeightsFile:
     """The tensors of a file by its own names, and whose names they are.
 
     `notes` are what one of our own files says of its network (see `options_of`; a file of `export_weights`
-    also has "mean" and "std"); empty for third-party files.
+    also has "mean" and "std"); empty for third-party files. `info`: what a `.keras` file says of its model.
     """
 
     path: Path
     source: Source
     tensors: State
     notes: Mapping[str, str] = field(default_factory=dict)
+    info: ModelInfo | None = None
 
     @property
     def classes(self) -> int | None:
         """Outputs of the classifier; None if the file has none."""
-        if "predictions/bias" in self.tensors:
-            return self.tensors["predictions/bias"].size
-        return torch_names.classes_in(self.tensors)
+        return _classes_in(self.tensors) or torch_names.classes_in(self.tensors)
 
     @property
     def downsample(self) -> Downsample | None:
@@ -119,10 +121,11 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
         theirs = keras_applications.is_keras_applications(tensors)
         return WeightsFile(path, "keras_applications" if theirs else "keras_resnet", tensors)
     if start[:2] == b"PK" and _is_keras_archive(path):
-        from keras_resnet.saving import load_model
+        from keras_resnet.saving import read_model
 
-        saved = load_model(path)
-        return WeightsFile(path, "keras_resnet", get_state(saved.model), options_of(saved.info.architecture))
+        model, info = read_model(path)
+        notes = options_of(info.architecture) if info else {}
+        return WeightsFile(path, "keras_resnet", get_state(model), notes, info)
     tensors = read_tensors(path)
     akamaster = torch_names.is_akamaster(tensors)
     return WeightsFile(path, "akamaster" if akamaster else "torch", tensors, read_metadata(path))
@@ -145,9 +148,14 @@ def image_size_of(state: State, architecture: Architecture) -> int | None:
     return vgg_image_size(architecture, state["fc1/kernel"].shape[0])
 
 
+def _classes_in(tensors: State) -> int | None:
+    kernel = tensors.get("predictions/kernel")
+    return kernel.shape[-1] if kernel is not None and kernel.ndim == 2 else None
+
+
 def _checked(tensors: State, architecture: Architecture) -> State:
     """Our own tensors, if they are those of this architecture."""
-    classes = tensors["predictions/bias"].size if "predictions/bias" in tensors else None
+    classes = _classes_in(tensors)
     wanted = expected_shapes(architecture, classes, image_size_of(tensors, architecture))
     for name in ("normalization/mean", "normalization/std"):
         if name in tensors:

@@ -14,8 +14,8 @@ import numpy as np
 from keras_resnet.architectures import Architecture
 from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_EPSILON
-from keras_resnet.weights.shapes import NORM_WEIGHTS, check_tensors, expected_shapes, norm_of, vgg_image_size
-from keras_resnet.weights.state import State
+from keras_resnet.weights.shapes import NORM_WEIGHTS, expected_shapes, norm_of, vgg_image_size
+from keras_resnet.weights.state import State, check_tensors
 
 EPSILON = 1.001e-5  # of keras.applications' batch normalisation
 CAFFE_MEAN = (123.68, 116.779, 103.939)  # RGB; keras.applications' "caffe" preprocessing

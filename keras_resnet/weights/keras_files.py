@@ -81,25 +81,28 @@ def _check_self_contained(file: Any) -> None:
 
 
 def _legacy(group: Any, array: Read) -> Iterator[tuple[str, np.ndarray]]:
+    """By order, as Keras reads them: in the published VGGs a kernel is called `fc1_W_1`."""
     for layer in map(_text, group.attrs["layer_names"]):
-        for weight in map(_text, group[layer].attrs["weight_names"]):
-            name = weight.rsplit("/", 1)[-1].removesuffix(":0")
-            yield f"{layer}/{name}", array(group[layer][weight])
+        arrays = [array(group[layer][_text(weight)]) for weight in group[layer].attrs["weight_names"]]
+        # The classifier of the published ResNets has an older name than keras.applications' networks.
+        yield from _named("predictions" if layer == "probs" else layer, arrays)
 
 
 def _keras3(group: Any, array: Read) -> Iterator[tuple[str, np.ndarray]]:
     """Keras 3 numbers a layer's variables and keeps its name as an attribute."""
     for entry in group.get("layers", {}).values():
         variables = entry.get("vars", {})
-        if "name" not in getattr(variables, "attrs", {}):
-            continue
-        arrays = [array(variables[str(index)]) for index in range(len(variables))]
-        layer = _text(variables.attrs["name"])
-        if arrays and arrays[0].ndim == 5:
-            yield from _scanned(layer.removesuffix("_blocks"), arrays)
-        else:
-            names = _variable_names(layer, arrays)
-            yield from ((f"{layer}/{name}", a) for name, a in zip(names, arrays, strict=False))
+        if "name" in getattr(variables, "attrs", {}):
+            arrays = [array(variables[str(index)]) for index in range(len(variables))]
+            yield from _named(_text(variables.attrs["name"]), arrays)
+
+
+def _named(layer: str, arrays: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    if arrays and arrays[0].ndim == 5:
+        yield from _scanned(layer.removesuffix("_blocks"), arrays)
+        return
+    names = _variable_names(layer, arrays)
+    yield from ((f"{layer}/{name}", array) for name, array in zip(names, arrays, strict=False))
 
 
 def _variable_names(layer: str, arrays: list[np.ndarray]) -> tuple[str, ...]:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from keras_resnet.architectures import Architecture
 from keras_resnet.errors import UserError
-from keras_resnet.weights.state import check_names, shape_text
 
 NORM_WEIGHTS = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -48,25 +43,3 @@ def vgg_image_size(architecture: Architecture, fc1_inputs: int) -> int | None:
     if side < 1 or side * side * channels != fc1_inputs:
         raise UserError(f"fc1 has {fc1_inputs} inputs, which is not a square map of {channels} channels")
     return side * 2 ** len(architecture.stages)
-
-
-def check_tensors(
-    what: str,
-    tensors: Mapping[str, np.ndarray],
-    wanted: Mapping[str, tuple[int, ...]],
-    optional: tuple[str, ...] = (),
-) -> None:
-    """Compare a file's tensors with those that it must have, both by the file's own names.
-
-    Raises:
-        UserError: tensors are missing, surplus or of another shape; lists them all. Those in `optional` may
-            be missing.
-    """
-    missing = [name for name in wanted if name not in tensors and name not in optional]
-    surplus = sorted(set(tensors) - set(wanted))
-    misshapen = [
-        f"{name} {shape_text(tensors[name].shape)} instead of {shape_text(shape)}"
-        for name, shape in wanted.items()
-        if name in tensors and tuple(tensors[name].shape) != tuple(shape)
-    ]
-    check_names(what, missing, surplus, misshapen)

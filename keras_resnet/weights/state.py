@@ -7,7 +7,7 @@ names and these. `set_state(scanned, get_state(unrolled))` converts one kind of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -64,14 +64,13 @@ def set_state(model: keras.Model, state: Mapping[str, np.ndarray], strict: bool 
         UserError: tensors are missing, surplus or of another shape; all are listed, nothing is assigned.
     """
     wanted = {name: (variable, block) for name, variable, block in _variables(model)}
-    missing = [name for name in wanted if name not in state] if strict else []
-    surplus = [name for name in state if name not in wanted] if strict else []
-    misshapen = []
-    for name, (variable, block) in wanted.items():
-        shape = tuple(variable.shape) if block is None else tuple(variable.shape)[1:]
-        if name in state and tuple(state[name].shape) != shape:
-            misshapen.append(f"{name} {shape_text(state[name].shape)} instead of {shape_text(shape)}")
-    check_names(f"the weights do not fit {model.name}", missing, surplus, misshapen)
+    shapes = {
+        name: tuple(variable.shape)[0 if block is None else 1 :] for name, (variable, block) in wanted.items()
+    }
+    given = state if strict else {name: array for name, array in state.items() if name in wanted}
+    check_tensors(
+        f"the weights do not fit {model.name}", given, shapes, optional=() if strict else tuple(wanted)
+    )
 
     stacks: dict[str, np.ndarray] = {}
     for name, (variable, block) in wanted.items():
@@ -88,10 +87,24 @@ def set_state(model: keras.Model, state: Mapping[str, np.ndarray], strict: bool 
             variable.assign(stacks[variable.path])
 
 
-def check_names(
-    what: str, missing: Sequence[str], surplus: Sequence[str], misshapen: Sequence[str] = ()
+def check_tensors(
+    what: str,
+    tensors: Mapping[str, np.ndarray],
+    wanted: Mapping[str, tuple[int, ...]],
+    optional: Collection[str] = (),
 ) -> None:
-    """Raise one UserError that lists all of them by name, if there are any."""
+    """Compare tensors with those that there must be, both by name; those in `optional` may be missing.
+
+    Raises:
+        UserError: tensors are missing, surplus or of another shape; lists them all, after `what`.
+    """
+    missing = [name for name in wanted if name not in tensors and name not in optional]
+    surplus = sorted(set(tensors) - set(wanted))
+    misshapen = [
+        f"{name} {_shape_text(tensors[name].shape)} instead of {_shape_text(shape)}"
+        for name, shape in wanted.items()
+        if name in tensors and tuple(tensors[name].shape) != tuple(shape)
+    ]
     kinds = (("missing", missing), ("surplus", surplus), ("of another shape", misshapen))
     problems = [f"{kind}: {_listed(names)}" for kind, names in kinds if names]
     if problems:
@@ -103,8 +116,7 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
-def shape_text(shape: Any) -> str:
-    """64×3×3, or "scalar"."""
+def _shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from keras_resnet.architectures import Architecture
-from keras_resnet.weights.shapes import check_tensors, expected_shapes, norm_of, vgg_image_size
-from keras_resnet.weights.state import State
+from keras_resnet.weights.shapes import expected_shapes, norm_of, vgg_image_size
+from keras_resnet.weights.state import State, check_tensors
 
 Padding = Literal["both", "end"]
 

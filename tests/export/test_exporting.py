@@ -216,6 +216,22 @@ def test_default_folder(keras_file, tmp_path, monkeypatch):
     assert export_model(str(keras_file)).path == str(Path("exports/pets/2"))
 
 
+def test_a_classifier_without_bias_is_exported(tmp_path):
+    body = random_model(
+        shallow.SHALLOW["resnet20"], input_shape=(32, 32, 3), include_top=False, pooling="avg"
+    )
+    logits = keras.layers.Dense(3, "softmax", use_bias=False, name="predictions")(body.output)
+    keras.Model(body.input, logits).save(tmp_path / "m.keras")
+    assert export_model(str(tmp_path / "m.keras"), str(tmp_path / "export")).max_difference < 1e-4
+
+
+def test_a_network_of_oblong_images_is_not_exported(tmp_path):
+    random_model(shallow.SHALLOW["resnet20"], input_shape=(32, 48, 3)).save(tmp_path / "m.keras")
+    with pytest.raises(UserError, match="takes images of 32 × 48 pixels; only squares are exported"):
+        export_model(str(tmp_path / "m.keras"), str(tmp_path / "export"))
+    assert not (tmp_path / "export").exists()
+
+
 def test_unknown_formats_and_precisions_name_those_there_are(keras_file):
     with pytest.raises(UsageError, match="unknown format 'pickle'; choose one of saved_model, onnx, litert"):
         export_model(str(keras_file), format="pickle")

@@ -108,3 +108,15 @@ def test_bfloat16_is_near_and_gives_float32():
     assert {outputs.probabilities.dtype, outputs.features.dtype, outputs.maps["C3"].dtype} == {tf.float32}
     difference = np.abs(outputs.probabilities - model(images((64, 64)))).max()
     assert 0 < difference < 0.02  # 0 would mean that nothing ran in bfloat16
+
+
+@pytest.mark.parametrize("shortcut", "ABC")
+def test_stages_of_equal_width_keep_their_shortcuts(shortcut):
+    """The stride alone asks for a projection, also where the stage before has taken it."""
+    architecture = small("resnet50", shortcut, "1x1")
+    architecture = replace(architecture, stages=tuple(replace(s, filters=16) for s in architecture.stages))
+    model = random_model(architecture)
+    batch = images((64, 64))
+    forward = Forward(fold(architecture, get_state(model)))
+    for outputs in (forward(tf.constant(batch)), forward(tf.constant(batch), maps=False)):
+        np.testing.assert_allclose(outputs.probabilities, model(batch), rtol=0, atol=2e-6)

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 from saved_networks import random_model, tiny
 
-from keras_resnet.errors import UserError
 from keras_resnet.export.graph import Forward
 from keras_resnet.export.reference import folded_network, reference_function
 from keras_resnet.saving import LoadedModel, ModelInfo
@@ -28,10 +26,3 @@ def test_mixed_precision_models_are_compared_in_float32():
     ours = Forward(folded_network(LoadedModel(model, info)))(tf.constant(images)).probabilities
     np.testing.assert_allclose(reference(images), ours, rtol=0, atol=2e-6)
     assert np.abs(np.asarray(model(images)) - ours).max() > 1e-5
-
-
-def test_as_many_label_names_as_classes():
-    architecture = tiny("resnet20", blocks=1)
-    saved = LoadedModel(random_model(architecture), ModelInfo(architecture, ("a", "b"), 32, 32))
-    with pytest.raises(UserError, match="3 classes but 2 label names"):
-        folded_network(saved)

@@ -368,11 +368,22 @@ def test_answers_are_not_held_back():
         assert listener.proto == socket.IPPROTO_TCP  # what asyncio's TCP_NODELAY depends on
 
 
-def test_a_taken_port_and_a_missing_model_are_named(export, tmp_path):
+def test_a_taken_port_and_a_missing_model_are_named(export, served, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UserError, match=rf"cannot serve on 127\.0\.0\.1:{port}: Address already in use"):
             serve(str(export), port=port)
+
+    def meanwhile(path, name):
+        others.append(socket.create_server(("127.0.0.1", port)))
+        return served
+
+    others = []
+    monkeypatch.setattr(server, "load_served", meanwhile)
+    with pytest.raises(UserError, match=rf"cannot serve on 127\.0\.0\.1:{port}: Address already in use"):
+        serve(str(export), port=port)
+    others[0].close()
+    monkeypatch.undo()
     with pytest.raises(UserError, match=r"cannot serve on 127\.0\.0\.1:99999"):
         serve(str(export), port=99999)
     with pytest.raises(UserError, match=r"no model at .*nowhere"):

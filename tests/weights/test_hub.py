@@ -176,12 +176,12 @@ def test_imagenet_weights_load_end_to_end(keras_home, monkeypatch):
     from keras_resnet.weights import hub
 
     from .networks import assert_equal_logits, pixels
-    from .test_keras_applications import caffe, legacy_h5, their_network
+    from .test_keras_applications import caffe, published_h5, their_network
 
     theirs = their_network("ResNet50", input_shape=(64, 64, 3))
     file = official_weights(get_architecture("resnet50")).cached
     file.parent.mkdir(parents=True)
-    legacy_h5(theirs, file)
+    published_h5(theirs, file)
     md5 = hashlib.md5(file.read_bytes()).hexdigest()
     monkeypatch.setitem(hub._MD5, "resnet50", (md5, ""))
     images = pixels(2, 64)

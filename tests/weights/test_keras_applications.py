@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -43,6 +45,40 @@ def legacy_h5(model: keras.Model, path) -> None:
 
     with h5py.File(path, "w") as file:
         save_weights_to_hdf5_group(file, model)
+
+
+def published_h5(model: keras.Model, path) -> None:
+    """With the names of the files that keras.applications downloads, which Keras reads by order."""
+    legacy_h5(model, path)
+    with h5py.File(path, "r+") as file:
+        layers = [os.fsdecode(name) for name in file.attrs["layer_names"]]  # bytes, or texts
+        if "predictions" in layers and "fc1" not in layers:
+            file.move("predictions", "probs")
+            file.attrs["layer_names"] = [name.replace("predictions", "probs") for name in layers]
+        elif "block1_conv1" in layers:
+            for layer in layers:
+                group, names = file[layer], []
+                for old, new in zip(group.attrs["weight_names"], ("W", "b"), strict=False):
+                    names.append(f"{layer}_{new}_1:0")
+                    group.move(old, names[-1])
+                group.attrs["weight_names"] = names
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("name", ["ResNet50", "VGG16"])
+def test_files_as_keras_applications_publishes_them(name, include_top, tmp_path):
+    arguments = {"input_shape": (32, 32, 3), "include_top": include_top}
+    arguments |= {"classes": 12} if include_top else {}
+    theirs = their_network(name, **arguments)
+    published_h5(theirs, tmp_path / "published.h5")
+    images = pixels(2, 32)
+    again = getattr(keras.applications, name)(weights=None, classifier_activation=None, **arguments)
+    again.load_weights(tmp_path / "published.h5")  # Keras reads these names too
+    np.testing.assert_array_equal(again(caffe(images)), theirs(caffe(images)))
+    ours = keras_resnet.build(
+        name.lower(), weights=tmp_path / "published.h5", classifier_activation=None, **arguments
+    )
+    assert_equal_logits(ours(images), theirs(caffe(images)))
 
 
 @pytest.mark.parametrize("kind", ["weights.h5", "h5"])

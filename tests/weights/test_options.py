@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -116,6 +119,27 @@ def test_weights_with_a_mean_image_fill_a_network_of_its_size_or_of_another(mean
     mean = own.get_layer("normalization").mean
     np.testing.assert_allclose(larger.get_layer("normalization").mean, np.mean(mean, (0, 1)), rtol=1e-6)
     assert ResNet20(weights=mean_image_file, include_top=False).output_shape == (None, 6, 6, 64)
+
+
+def test_what_a_keras_file_says_of_its_model_is_kept(tmp_path):
+    architecture = get_architecture("resnet18")
+    info = ModelInfo(architecture, LABELS, 64, 80, "pets", "finetune", {"top1_error": 12.5})
+    file = save_model(random_model(architecture), info, tmp_path / "m.keras")
+    again = import_weights(file, "resnet18", output=tmp_path / "again.keras")
+    assert load_model(again).info == info
+    grey = import_weights(file, "resnet18", mean=(128,) * 3, std=(64,) * 3, output=tmp_path / "grey.keras")
+    assert load_model(grey).info == replace(info, results={})  # those of another function
+
+
+def test_a_classifier_without_bias_gets_one_of_zeros(tmp_path):
+    architecture = get_architecture("resnet20")
+    body = random_model(architecture, include_top=False, pooling="avg")
+    logits = keras.layers.Dense(3, use_bias=False, name="predictions")(body.output)
+    keras.Model(body.input, logits).save(tmp_path / "m.keras")
+    path = export_weights(tmp_path / "m.keras", output=tmp_path / "m.safetensors")
+    again = ResNet20(weights=path, classes=3, classifier_activation=None)
+    images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(again(images), keras.Model(body.input, logits)(images), atol=1e-5)
 
 
 def test_a_network_without_classifier_is_not_exported(tmp_path):
