@@ -66,7 +66,6 @@ class Group(click.Group):
     """A group of such commands, listed in the order they were added."""
 
     command_class = Command
-    group_class = type
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of a user's work, not of the alphabet."""
@@ -141,6 +140,17 @@ hold_out_option = click.option(
     metavar="N",
     default=0,
     help="Take N images out of training and validate on them (5,000 in Sec. 4.2).",
+)
+gradient_clip_option = click.option(
+    "--gradient-clip", type=float, metavar="NORM", help="Largest norm of the whole gradient, such as 1."
+)
+accumulate_option = click.option(
+    "--accumulate",
+    type=COUNT,
+    metavar="K",
+    default=1,
+    show_default=True,
+    help="Compute each batch in K parts and update once, to save memory.",
 )
 precision_option = click.option(
     "--precision",

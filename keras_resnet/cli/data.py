@@ -21,6 +21,7 @@ from keras_resnet.errors import UsageError
 
 if TYPE_CHECKING:
     from keras_resnet.data.sources import Dataset
+    from keras_resnet.training.settings import RunSettings
 
 
 @click.group(cls=Group)
@@ -70,21 +71,23 @@ def inspect_command(
         keras-resnet data inspect digits --sheet digits.png
         keras-resnet data inspect path/to/folders --all --json
     """
+    from keras_resnet.pages.writing import require_png
     from keras_resnet.recipes import get_recipe
 
     # Mistakes are reported before the long look.
     if recipe:
         get_recipe(recipe)
-    if sheet and not sheet.lower().endswith(".png"):
-        raise UsageError(f"--sheet {sheet}: a sheet is a PNG file, whose name ends in .png")
     if not sheet and (recipe or image_size):
         raise UsageError("--recipe and --image-size say what a sheet shows: add --sheet FILE.png")
+    if sheet:
+        require_png(sheet)
     start_tensorflow()
     from keras_resnet.data.inspect import inspect
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation.progress import progress
 
     opened = open_dataset(dataset, data_dir=data_dir)
+    settings = _sheet_settings(opened, recipe, image_size) if sheet else None
     most = None if look_at_all else limit
     total = sum(min(most or images, images) for images in opened.splits.values())
     with progress(opened.name, total) as advance:
@@ -93,8 +96,8 @@ def inspect_command(
         echo_json(found)
     else:
         _echo_findings(found)
-    if sheet:
-        _write_sheet(opened, sheet, recipe, image_size)
+    if sheet and settings:
+        _write_sheet(opened, settings, sheet)
         echo(f"sheet: {sheet}", err=True)
 
 
@@ -111,20 +114,25 @@ def _echo_findings(found: dict[str, Any]) -> None:
     echo_table(rows, ("class", *per_class))
 
 
-def _write_sheet(opened: Dataset, path: str, recipe: str | None, image_size: int | None) -> None:
-    """The first samples of the first step that `train` would take."""
-    import tensorflow as tf
-
+def _sheet_settings(opened: Dataset, recipe: str | None, image_size: int | None) -> RunSettings:
+    """Of the run whose first samples a sheet shows."""
     from keras_resnet.architectures import get_architecture
-    from keras_resnet.data.inspect import contact_sheet
-    from keras_resnet.training.inputs import Inputs
     from keras_resnet.training.settings import make_settings
 
     network = get_architecture("resnet20" if opened.is_small else "resnet50")
     settings = make_settings(network, opened, recipe=recipe, image_size=image_size)
     batch_size = min(settings.recipe.batch_size, opened.images("train"))
-    settings = replace(settings, recipe=replace(settings.recipe, batch_size=batch_size))
-    inputs = Inputs.prepare(settings, opened, tf.distribute.get_strategy())
+    return replace(settings, recipe=replace(settings.recipe, batch_size=batch_size))
+
+
+def _write_sheet(opened: Dataset, settings: RunSettings, path: str) -> None:
+    """The first samples of the first step that `train` would take, whatever else is unreadable."""
+    import tensorflow as tf
+
+    from keras_resnet.data.inspect import contact_sheet
+    from keras_resnet.training.inputs import Inputs
+
+    inputs = Inputs.prepare(settings, opened, tf.distribute.get_strategy(), skip_limit=1.0)
     contact_sheet(inputs.training_share(0), opened.label_names, path)
 
 

@@ -96,7 +96,6 @@ def evaluate(
         keras-resnet evaluate runs/a runs/b --save-scores ab.npz --report ab.html
     """
     start_tensorflow()
-    from keras_resnet.data.sources import hold_out as hold_out_images
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation import evaluate as run_evaluation
     from keras_resnet.evaluation.protocols import data_of
@@ -114,9 +113,8 @@ def evaluate(
         first = open_form(models[0])
     # Keras models one at a time: an ensemble needs the memory of one only.
     others = [open_form(model) if is_converted(model) else model for model in models[1:]]
-    data = open_dataset(data_of(first.info, models[0], dataset), data_dir=data_dir)
-    if hold_out:
-        data = hold_out_images(data, images=hold_out)
+    name = data_of(first.info, models[0], dataset)
+    data = open_dataset(name, data_dir=data_dir, held_out=hold_out)
     result = run_evaluation(
         [first, *others],
         data,

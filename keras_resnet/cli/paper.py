@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ from click.core import ParameterSource
 
 from keras_resnet.cli.common import (
     COUNT,
+    accumulate_option,
     command,
     data_dir_option,
     dataset_option,
@@ -16,6 +18,7 @@ from keras_resnet.cli.common import (
     echo,
     echo_json,
     echo_table,
+    gradient_clip_option,
     hold_out_option,
     json_option,
     learning_rate_option,
@@ -49,10 +52,12 @@ if TYPE_CHECKING:
 @click.option("--steps", type=COUNT, metavar="N", help="Length of each training run in steps.")
 @click.option("--batch-size", type=COUNT, metavar="N", help="Images per step, over all devices.")
 @learning_rate_option
+@gradient_clip_option
 @click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of the networks' input.")
 @hold_out_option
 @precision_option
 @devices_option
+@accumulate_option
 @skip_limit_option
 @click.option(
     "--networks",
@@ -88,6 +93,7 @@ def paper(
     hold_out: int,
     precision: str,
     devices: str,
+    accumulate: int,
     skip_limit: float,
     networks: str | None,
     models: tuple[str, ...],
@@ -131,19 +137,32 @@ def paper(
     if models:
         if experiment.measure != "responses":
             raise UsageError("--model belongs to figure7: other tables and figures train their networks")
+        kept = ("models", "dataset", "data_dir", "hold_out", "skip_limit", "output")
+        _refuse_other_options(kept, "is for training: leave it or --model out")
         start_tensorflow()
         found = answers.responses_of_models(
-            models, dataset, data_dir, workdir=workdir, output=output, skip_limit=skip_limit
+            models,
+            dataset,
+            data_dir,
+            held_out=hold_out,
+            workdir=workdir,
+            output=output,
+            skip_limit=skip_limit,
         )
         _tell(found, as_json)
         return
     if dataset is None and not quick and experiment.imagenet:
-        _refuse_options_of_training(experiment.name)
+        # Numbers as printed know nothing of how to train; a length would be ignored without a word.
+        _refuse_other_options(
+            (),
+            "is for training: name the data too, --dataset imagenet2012; without it "
+            f"{experiment.name} is shown as the paper prints it",
+        )
         _tell(answers.as_printed(experiment), as_json)
         return
     changes = {key: value for key, value in overrides.items() if value is not None}
     if quick:
-        if dataset or recipe or changes or image_size or hold_out:
+        if dataset or recipe or changes or image_size or hold_out or accumulate > 1:
             raise UsageError("--quick fixes data and recipe; leave out what changes them, or --quick itself")
         conditions = quick_conditions(precision, devices)
     else:
@@ -156,6 +175,7 @@ def paper(
             precision=precision,
             devices=devices,
             hold_out=hold_out,
+            accumulate=accumulate,
             skip_limit=skip_limit,
         )
     from keras_resnet.data.sources import open_dataset
@@ -168,16 +188,13 @@ def paper(
     _tell(found, as_json)
 
 
-def _refuse_options_of_training(name: str) -> None:
-    """Numbers as printed know nothing of how to train; a length or a seed would be ignored without a word."""
+def _refuse_other_options(kept: Sequence[str], why: str) -> None:
+    """Refuse an option that was given and would be ignored."""
     context = click.get_current_context()
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
-        if given and parameter.name not in ("name", "workdir", "show", "as_json", "debug"):
-            raise UsageError(
-                f"{parameter.opts[-1]} is for training: name the data too, --dataset imagenet2012; "
-                f"without it {name} is shown as the paper prints it"
-            )
+        if given and parameter.name not in ("name", "workdir", "show", "as_json", "debug", *kept):
+            raise UsageError(f"{parameter.opts[-1]} {why}")
 
 
 def _tell(answer: Answer, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from keras_resnet.cli.common import COUNT, learning_rate_option
+from keras_resnet.cli.common import COUNT, gradient_clip_option, learning_rate_option
 
 _OPTIONS = (
     click.option(
@@ -80,9 +80,7 @@ _OPTIONS = (
         metavar="SHARE",
         help="Share of the images that lose a random rectangle, such as 0.25.",
     ),
-    click.option(
-        "--gradient-clip", type=float, metavar="NORM", help="Largest norm of the whole gradient, such as 1."
-    ),
+    gradient_clip_option,
     click.option(
         "--ema",
         type=float,

@@ -8,6 +8,7 @@ import click
 
 from keras_resnet.cli.common import (
     COUNT,
+    accumulate_option,
     command,
     data_dir_option,
     dataset_option,
@@ -91,14 +92,7 @@ SECTIONS = {  # of the help: the first option of each
 @click.option(
     "--worker-index", type=int, metavar="I", help="Place of this machine in --workers, counted from 0."
 )
-@click.option(
-    "--accumulate",
-    type=COUNT,
-    metavar="K",
-    default=1,
-    show_default=True,
-    help="Compute each batch in K parts and update once, to save memory.",
-)
+@accumulate_option
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
@@ -190,7 +184,6 @@ def train(
             err=True,
         )
     start_tensorflow()
-    from keras_resnet.data.sources import hold_out as hold_out_images
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.training.devices import make_strategy
     from keras_resnet.training.epochs import Habits
@@ -201,9 +194,7 @@ def train(
     # First of all: collective operations must be set up before TensorFlow does anything else.
     hosts = [worker.strip() for worker in workers.split(",")] if workers else ()
     strategy = make_strategy(devices, hosts, worker_index)
-    data = open_dataset(dataset, data_dir=data_dir)
-    if hold_out:
-        data = hold_out_images(data, images=hold_out)
+    data = open_dataset(dataset, data_dir=data_dir, held_out=hold_out)
     settings = make_settings(
         architecture,
         data,

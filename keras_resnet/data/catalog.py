@@ -20,23 +20,26 @@ class _OfflineError(Exception):
     """A download was needed and there is no network."""
 
 
-def open_builder(name: str, data_dir: str | None) -> Any:
+def open_builder(name: str, data_dir: str | None, prepare: bool = True) -> Any:
     """Return the prepared TFDS builder of `name`; downloads and prepares it where necessary.
 
     Args:
         name: as TFDS takes it: "cifar10", "imagenette/320px-v2", "mnist:3.*.*".
         data_dir: TFDS' folder, None for its default.
+        prepare: whether to prepare it; else one that is not prepared is refused.
 
     Raises:
         UsageError: TFDS has no such data set, configuration or version; it does not classify images.
-        UserError: it cannot be prepared: no network, manual files missing, disk full; or it was prepared in
-            another format than TFRecord.
+        UserError: it is not prepared, or cannot be: no network, manual files missing, disk full; or it was
+            prepared in another format than TFRecord.
     """
     import tensorflow_datasets as tfds
 
     builder = _find(name, data_dir)
     image_and_label(builder)  # before anything is downloaded
     if not builder.is_prepared():
+        if not prepare:
+            raise UserError(f"TFDS data set {name} is not prepared in {builder.data_dir}")
         _prepare(name, builder)
     if not builder.info.splits:
         raise UserError(f"TFDS data set {name} has no splits in {builder.data_path}")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -143,16 +144,23 @@ def _counted(suffixes: Counter[str]) -> str:
     return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(suffixes.items()))
 
 
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from error
+
+
 def images_below(folder: Path) -> tuple[list[str], Counter[str]]:
     """Image files below `folder` by name, and how many there are of formats that are not read, by suffix.
 
     What is hidden (`._1.jpg`, `.ipynb_checkpoints/`) is left out. Links are followed, each real folder once:
     they may form a ring.
+
+    Raises:
+        UserError: a folder cannot be listed.
     """
     files: list[str] = []
     foreign: Counter[str] = Counter()
     seen: set[str] = set()
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
+    for directory, subfolders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(directory)
         if real in seen:
             subfolders.clear()

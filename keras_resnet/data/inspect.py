@@ -18,7 +18,7 @@ from keras_resnet.data.jpeg import is_complete
 from keras_resnet.data.loading import Loader, no_draws
 from keras_resnet.data.other_formats import NO_LABEL
 from keras_resnet.data.sources import Dataset
-from keras_resnet.errors import UserError, unwrapped
+from keras_resnet.errors import unwrapped, writing
 
 SHEET_COLUMNS = 8
 SHEET_IMAGES = 32
@@ -153,13 +153,9 @@ def contact_sheet(batches: tf.data.Dataset, label_names: Sequence[str], path: st
         )
         row, column = divmod(index, SHEET_COLUMNS)
         sheet.paste(tile, (column * width + _GAP, row * height + _GAP))
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot write the sheet {path}: {error}") from error
-    return path
+    with writing(path):
+        sheet.save(path, "PNG")
+    return Path(path)
 
 
 def _caption(label: np.ndarray, names: Sequence[str]) -> str:

@@ -25,21 +25,14 @@ class Decoded:
     """A split decoded to squares of one size.
 
     Attributes:
-        pixels: [N, S, S, 3] uint8; an unreadable image holds the next readable one's pixels.
-        source: [N] int64, where each row really comes from: its own index, or the stand-in's.
-        labels: [N] int32, of `source`.
-        names: N names.
+        pixels: [N, S, S, 3] uint8, and
+        labels: [N] int32: an unreadable image has those of the next readable one.
+        unreadable: indices of the images that could not be read, ascending.
     """
 
     pixels: tf.Tensor
-    source: np.ndarray
     labels: np.ndarray
-    names: tuple[str, ...]
-
-    @property
-    def unreadable(self) -> np.ndarray:
-        """Indices of the images that could not be read, ascending."""
-        return np.flatnonzero(self.source != np.arange(len(self.source)))
+    unreadable: np.ndarray
 
 
 def decoded_split(dataset: Dataset, split: str, size: int, resize: int, skip_log: SkipLog) -> Decoded | None:
@@ -80,7 +73,7 @@ def _decode(examples: Examples, view: views.EvalView, report: Callable[[str, str
     count, size = len(examples), view.image_size
     whole = None if examples.pixels is None else examples.pixels.shape[1:3].as_list()
     if whole == [size, size] == [view.resize, view.resize]:
-        return Decoded(examples.pixels, np.arange(count), examples.labels, tuple(examples.names))
+        return Decoded(examples.pixels, examples.labels, np.zeros(0, np.int64))
     loader = Loader(
         lambda index, _: views.eval_single(examples.image(index), view),
         tf.TensorSpec([size, size, 3], tf.uint8),
@@ -107,7 +100,7 @@ def _decode(examples: Examples, view: views.EvalView, report: Callable[[str, str
     missing = np.flatnonzero(~readable)
     pixels[missing] = pixels[source[missing]]
     with tf.device("CPU:0"):
-        return Decoded(tf.constant(pixels), source, examples.labels[source], tuple(examples.names))
+        return Decoded(tf.constant(pixels), examples.labels[source], missing)
 
 
 def _next_readable(readable: np.ndarray) -> np.ndarray:

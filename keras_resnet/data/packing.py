@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.examples import Examples, split_examples, split_stream
+from keras_resnet.data.faults import reason
 from keras_resnet.data.loading import CORES
 from keras_resnet.data.sources import Dataset
 from keras_resnet.data.tfrecords import DESCRIPTION
-from keras_resnet.errors import UsageError, UserError, first_line
+from keras_resnet.errors import UsageError, UserError
 
 FIRST_LABEL = 1  # as in the layout's first writers: 0 was "background"
 _SEED = 0  # of the order in which images are dealt to shards
@@ -68,9 +69,8 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, threads: int
         temporary = output / f".{DESCRIPTION}"
         temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
         temporary.replace(output / DESCRIPTION)
-    except (OSError, tf.errors.OpError) as error:
-        reason = first_line(error)
-        raise UserError(f"cannot pack {dataset.name} into {output}: {reason}") from error
+    except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot pack {dataset.name} into {output}: {reason(error)}") from error
     return output
 
 

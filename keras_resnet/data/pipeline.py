@@ -9,13 +9,14 @@ alone would see.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data import cifar, decode, imagenet, streams, views
-from keras_resnet.data.examples import Examples, split_examples, split_stream
+from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.graph import without_autograph
 from keras_resnet.data.loading import Loader, no_draws
 from keras_resnet.data.memory import decoded_split
@@ -235,10 +236,9 @@ def _training_fetcher(dataset: Dataset, split: str, view: TrainView, skip_log: S
     if decoded is not None and not view.is_crop:
         labels = tf.constant(decoded.labels)
         return lambda _, indices: (tf.gather(decoded.pixels, indices), tf.gather(labels, indices))
+    examples = split_examples(dataset, split)
     if decoded is not None:
-        examples = Examples(decoded.labels, decoded.names, pixels=decoded.pixels)
-    else:
-        examples = split_examples(dataset, split)
+        examples = replace(examples, labels=decoded.labels, pixels=decoded.pixels)
 
     def load(index: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         if examples.pixels is not None:

@@ -10,9 +10,12 @@ _SPLIT = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%
 
 
 def split_name(split: str) -> str:
-    """Return the name before the slice: "train" of "train[:45000]"."""
-    match = _SPLIT.fullmatch(split)
-    return match["name"] if match else split
+    """Return the name before the slice: "train" of "train[:45000]".
+
+    Raises:
+        UsageError: the slice cannot be read.
+    """
+    return _parsed(split)["name"]
 
 
 def split_range(split: str, images: int) -> tuple[int, int]:
@@ -26,14 +29,19 @@ def split_range(split: str, images: int) -> tuple[int, int]:
     Raises:
         UsageError: the slice cannot be read, or selects nothing.
     """
-    match = _SPLIT.fullmatch(split)
-    if match is None:
-        raise UsageError(f"cannot read split {split!r}: write it like train[:45000] or train[90%:]")
+    match = _parsed(split)
     start = _position(match["start"], images, 0)
     stop = _position(match["stop"], images, images)
     if start >= stop:
         raise UsageError(f"split {split!r} selects none of {images} images")
     return start, stop
+
+
+def _parsed(split: str) -> re.Match[str]:
+    match = _SPLIT.fullmatch(split)
+    if match is None:
+        raise UsageError(f"cannot read split {split!r}: write it like train[:45000] or train[90%:]")
+    return match
 
 
 def _position(text: str | None, images: int, default: int) -> int:

@@ -25,7 +25,6 @@ class Dataset:
         kind: where the images come from.
         label_names: class names; label i is the i-th.
         splits: images per split, e.g. {"train": 50000, "test": 10000}.
-        root: the folder ("folder", "tfrecord").
         image_shape: (height, width, 3) where all images share one size, else None.
         listings: the image files of each split ("folder").
         shards: the TFRecord shards of each split ("tfrecord"), see `records.Shards`.
@@ -37,7 +36,6 @@ class Dataset:
     kind: Literal["digits", "folder", "tfds", "tfrecord"]
     label_names: tuple[str, ...]
     splits: Mapping[str, int]
-    root: str | None = None
     image_shape: tuple[int, int, int] | None = None
     held_out: int = 0
     hold_out_seed: int = 0
@@ -92,25 +90,34 @@ class Dataset:
         if name not in self.splits:
             if name == "train" and set(self.splits) == {"all"}:
                 raise UsageError(
-                    f"{self.name} has class folders but no train/: move them to {self.root}/train, and then "
-                    f"some images of each class to {self.root}/val, or let --hold-out N take N out of train"
+                    f"{self.name} has class folders but no train/: move them to {self.name}/train, and then "
+                    f"some images of each class to {self.name}/val, or let --hold-out N take N out of train"
                 )
             raise UsageError(f"data set {self.name} has no split {name!r}: it has {', '.join(self.splits)}")
         return split_range(split, self.splits[name])
 
 
-def open_dataset(spec: str, *, data_dir: str | None = None) -> Dataset:
+def open_dataset(
+    spec: str, *, data_dir: str | None = None, held_out: int | None = None, prepare: bool = True
+) -> Dataset:
     """Find the data set that `spec` names.
 
     Args:
         spec: "digits"; an existing folder (of class folders, or of TFRecord shards); else a name
             that TFDS knows (`cifar10`, `imagenet2012`, `imagenette/320px-v2`).
         data_dir: where TFDS looks for prepared data sets and puts new ones.
+        held_out: so many training images are moved to "val" (`hold_out`).
+        prepare: download and prepare TFDS' data set where that has not been done; else refuse it.
 
     Raises:
         UsageError: nothing, or neither a folder nor a name that TFDS knows.
         UserError: the folder has no classes, an empty class, splits with different classes, …
     """
+    found = _open(spec, data_dir, prepare)
+    return hold_out(found, images=held_out) if held_out else found
+
+
+def _open(spec: str, data_dir: str | None, prepare: bool) -> Dataset:
     if not spec:  # as of a variable that the shell does not know; a path of no letters is the current folder
         raise UsageError("the data set's name is empty: digits, a folder, or a name that TFDS knows")
     if spec == "digits":
@@ -123,11 +130,18 @@ def open_dataset(spec: str, *, data_dir: str | None = None) -> Dataset:
         )
     if Path(spec).is_dir():
         return _open_folder(spec)
-    if "/" in spec and not _could_be_tfds(spec):
+    if not _could_be_tfds(spec):
         raise UsageError(
             f"no folder {spec}: name an existing one with train/ and test/ or val/ class folders"
         )
-    return _open_tfds(spec, data_dir)
+    return _open_tfds(spec, data_dir, prepare)
+
+
+def same_data(name: str, other: str) -> bool:
+    """Whether two names of data sets mean one: photos, photos/ and its absolute path do."""
+    if "digits" in (name, other):  # not a folder of that name
+        return name == other
+    return name == other or Path(name).resolve() == Path(other).resolve()
 
 
 def validation_split(dataset: Dataset) -> str:
@@ -178,7 +192,6 @@ def _open_folder(spec: str) -> Dataset:
             kind="tfrecord",
             label_names=packed.label_names,
             splits={split: shards.images for split, shards in packed.splits.items()},
-            root=spec,
             image_shape=packed.image_shape,
             shards=packed.splits,
         )
@@ -189,17 +202,16 @@ def _open_folder(spec: str) -> Dataset:
         kind="folder",
         label_names=found.label_names,
         splits={split: len(listing.paths) for split, listing in found.splits.items()},
-        root=spec,
         image_shape=folders.common_image_shape(paths),
         listings=found.splits,
     )
 
 
-def _open_tfds(spec: str, data_dir: str | None) -> Dataset:
+def _open_tfds(spec: str, data_dir: str | None, prepare: bool) -> Dataset:
     import_tensorflow()
     from keras_resnet.data import catalog
 
-    builder = catalog.open_builder(spec, data_dir)
+    builder = catalog.open_builder(spec, data_dir, prepare)
     image, label = catalog.image_and_label(builder)
     features = builder.info.features
     height, width = features[image].shape[:2]
@@ -214,5 +226,6 @@ def _open_tfds(spec: str, data_dir: str | None) -> Dataset:
 
 
 def _could_be_tfds(spec: str) -> bool:
-    """Whether a name with slashes looks like TFDS' `name/config` and not like a path."""
-    return not spec.startswith((".", "/", "~")) and spec.count("/") <= 2 and not spec.endswith("/")
+    """Whether it looks like TFDS' `name`, `name:version` or `name/config/version`, and not like a path."""
+    named = re.fullmatch(r"([\w-]+:)?[A-Za-z]\w*([/:].*)?", spec)
+    return named is not None and spec.count("/") <= 2 and not spec.endswith("/")

@@ -25,8 +25,9 @@ from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.evaluation.running import Collected, collect, score_batches
 from keras_resnet.evaluation.scores import Scores, average
 from keras_resnet.evaluation.scores import save_scores as write_scores
+from keras_resnet.loading import saved_model_folder
 from keras_resnet.pages.writing import require_writable
-from keras_resnet.saving import LoadedModel
+from keras_resnet.saving import LoadedModel, model_file
 
 Model = str | os.PathLike[str] | LoadedModel | Classifier
 
@@ -77,8 +78,8 @@ def evaluate(
     # Mistakes in the call are reported before hours of computing.
     dataset.images(split)
     for model in models:
-        if isinstance(model, (str, os.PathLike)) and not Path(model).exists():
-            raise UserError(f"no model at {model}: expected a run folder, a .keras file or an export")
+        if isinstance(model, (str, os.PathLike)) and saved_model_folder(model) is None:
+            model_file(model)
     target = None if save_scores is None else require_writable(save_scores)
     run = _Run(dataset, split, batch_size, progress, strategy, skip_limit)
     parts: list[Scores] = []

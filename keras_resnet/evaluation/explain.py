@@ -21,7 +21,6 @@ from keras_resnet.data.images import read_file, view_of
 from keras_resnet.errors import UsageError, UserError, writing
 from keras_resnet.evaluation.classifier import as_probabilities, open_classifier
 from keras_resnet.pages.writing import require_png
-from keras_resnet.saving import LoadedModel
 
 SMALLEST_PICTURE = 256  # pixels; much smaller views (CIFAR) are enlarged to it, or nobody would see anything
 _OPACITY = 0.55  # of the heat map where it is hottest
@@ -78,30 +77,15 @@ def explain(
     return Explanation(info.label_names[chosen], float(probabilities[chosen]), Path(output_png))
 
 
-def grad_cam(saved: LoadedModel, image: np.ndarray, label: int | None = None) -> np.ndarray:
-    """The heat map of one image [H, W, 3] uint8, RGB 0…255, as the network is given it (not resized).
-
-    Args:
-        saved: one of our networks.
-        image: the view to explain.
-        label: number of the class; the most probable one by default.
-
-    Returns:
-        [h, w] float32 in 0…1, of the size of the last feature map (7 × 7 for 224 × 224 pixels): its
-        channels weighted by the mean gradient of the class's logit, negative sums cut off.
-    """
-    found = look_inside(saved.model)(image[None], None if label is None else [label])
-    return found["heatmap"][0].numpy()
-
-
 def look_inside(model: keras.Model) -> Callable[..., dict[str, tf.Tensor]]:
     """What a network sees in many images, in one pass.
 
     Returns:
         A function (images [N, H, W, 3] of any number type, labels [N] or None) → the stages' maps by name
         ("C2", …, as `features` calls them), "features" [N, channels], which the classifier sees, "heatmap"
-        [N, h, w] float32 (`grad_cam`, of the labels or the most probable classes) and "probabilities"
-        [N, classes] float32. It may be called inside a `tf.function`.
+        [N, h, w] float32 in 0…1 (the last map's channels weighted by the mean gradient of the logit of
+        the label or most probable class, negative sums cut off) and "probabilities" [N, classes] float32. It
+        may be called inside a `tf.function`.
 
     Raises:
         UserError: the network is not one of ours, or has no classifier.

@@ -109,8 +109,6 @@ class McNemar:
 
 def mcnemar_test(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> McNemar:
     """McNemar's test on two vectors of "classified right", [images] each, over the same images."""
-    if first_right.shape != second_right.shape:
-        raise ValueError(f"not the same images: {first_right.shape} and {second_right.shape}")
     first = int((first_right & ~second_right).sum())
     second = int((second_right & ~first_right).sum())
     # Exact in integers: floats overflow beyond about a thousand disagreements.

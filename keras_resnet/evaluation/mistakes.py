@@ -51,10 +51,8 @@ def confident_mistakes(scores: Scores, count: int = 24) -> list[Mistake]:
     ]
 
 
-def pictures(
-    mistakes: Sequence[Mistake], scores: Scores, dataset: Dataset, side: int = TILE
-) -> list[Image.Image]:
-    """The images of `mistakes`, whole, fitted into squares of `side` pixels.
+def pictures(mistakes: Sequence[Mistake], scores: Scores, dataset: Dataset) -> list[Image.Image]:
+    """The images of `mistakes`, whole, fitted into squares of `TILE` pixels.
 
     Small ones are enlarged without smoothing: that is how the network sees them.
 
@@ -70,12 +68,12 @@ def pictures(
                 f"{dataset.name} ({scores.split}) has changed since it was scored: evaluate again"
             )
         picture = Image.fromarray(image)
-        enlarge = side // max(picture.size)
+        enlarge = TILE // max(picture.size)
         if enlarge > 1:
             size = (picture.width * enlarge, picture.height * enlarge)
             picture = picture.resize(size, Image.Resampling.NEAREST)
         else:
-            picture.thumbnail((side, side))
+            picture.thumbnail((TILE, TILE))
         fitted.append(picture)
     return fitted
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 LINE_EVERY = 60.0  # seconds between lines where stderr is a file
 
-
-class Progress(Protocol):
-    """Called with the number of images just done."""
-
-    def __call__(self, images: int) -> None:
-        """Advance."""
+Progress = Callable[[int], object]  # called with the number of images just done
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.training.devices import workers_of
+
 
 class Replicated:
     """`function` [n, …] → [n, …] as a compiled step over the local replicas of `strategy`.
@@ -62,13 +64,7 @@ def local_replicas(strategy: Any) -> int:
 
 def worker_of(strategy: Any) -> tuple[int, int]:
     """(this worker's number, how many workers there are) under `strategy`; (0, 1) in a single process."""
-    resolver = getattr(strategy, "cluster_resolver", None)
-    if resolver is None or not resolver.task_type:
-        return 0, 1
-    number = int(resolver.task_id or 0)
-    if resolver.task_type == "worker" and "chief" in resolver.cluster_spec().jobs:
-        number += 1  # the chief is counted first
-    return number, strategy.num_replicas_in_sync // local_replicas(strategy)
+    return (0, 1) if strategy is None else workers_of(strategy)
 
 
 def gather_rows(strategy: Any, rows: np.ndarray) -> np.ndarray:

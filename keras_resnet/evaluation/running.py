@@ -57,11 +57,8 @@ class Collected:
         """Append rows and, if it is time, save everything.
 
         Raises:
-            UserError: the images have no labels, or the model no answers.
+            UserError: the model answers NaN.
         """
-        if (rows[1] < 0).any():
-            name, split = self.identity["dataset"], self.identity["split"]
-            raise UserError(f"{name}: split {split} has no labels; choose another one")
         if not np.isfinite(rows[2]).all():
             raise UserError(
                 f"{self.identity['name']} answers NaN: its training has diverged; train again with a lower "

@@ -7,8 +7,9 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from keras_resnet.errors import UserError, writing
 
 FORMAT = 1
+_ARRAYS = ("index", "labels", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,9 @@ def save_scores(scores: Scores, path: str | os.PathLike[str]) -> Path:
     Raises:
         UserError: the file cannot be written.
     """
-    meta = {
-        "format": FORMAT,
-        "models": scores.models,
-        "dataset": scores.dataset,
-        "split": scores.split,
-        "views": scores.views,
-        "label_names": scores.label_names,
-        "skipped": scores.skipped,
-    }
-    arrays: dict[str, np.ndarray] = {
-        "index": scores.index,
-        "labels": scores.labels,
-        "probabilities": scores.probabilities,
-    }
-    return write_arrays(path, meta, arrays)
+    values = {f.name: getattr(scores, f.name) for f in fields(scores)}
+    arrays = {name: values.pop(name) for name in _ARRAYS}
+    return write_arrays(path, {"format": FORMAT} | values, arrays)
 
 
 def load_scores(path: str | os.PathLike[str]) -> Scores:
@@ -73,17 +63,10 @@ def load_scores(path: str | os.PathLike[str]) -> Scores:
             raise UserError(
                 f"{path} has format {meta['format']}; this version reads {FORMAT}: evaluate again"
             )
-        return Scores(
-            tuple(meta["models"]),
-            meta["dataset"],
-            meta["split"],
-            meta["views"],
-            tuple(meta["label_names"]),
-            arrays["index"],
-            arrays["labels"],
-            arrays["probabilities"],
-            tuple(meta["skipped"]),
-        )
+        values: dict[str, Any] = {name: meta[name] for name in ("dataset", "split", "views")}
+        values |= {name: tuple(meta[name]) for name in ("models", "label_names", "skipped")}
+        values |= {name: arrays[name] for name in _ARRAYS}
+        return Scores(**values)
     except KeyError as error:
         raise UserError(f"{path} holds no scores; they are written by evaluate --save-scores") from error
 
@@ -103,7 +86,8 @@ def average(parts: Sequence[Scores], names: Sequence[str] | None = None) -> Scor
     for name, part in zip(names[1:], parts[1:], strict=True):
         if part.label_names != first.label_names:
             raise UserError(f"{name} has other classes than {names[0]}: only scores of one data set combine")
-        if not (np.array_equal(part.index, first.index) and np.array_equal(part.labels, first.labels)):
+        same = part.split == first.split and np.array_equal(part.index, first.index)
+        if not (same and np.array_equal(part.labels, first.labels)):
             raise UserError(
                 f"{name} ({part.dataset}, {part.split}, {len(part.index)} images) was scored on other images "
                 f"than {names[0]} ({first.dataset}, {first.split}, {len(first.index)} images)"

@@ -49,7 +49,7 @@ def _block(block: Block, folder: Path, prefix: str) -> str:
         links = []
         for number, svg in enumerate(block.svgs, 1):
             name = f"{block.name}-{number}.svg"
-            _write(folder / name, _standalone(svg).replace(INK, _INK_ON_ANY_PAPER).encode())
+            _write(folder / name, svg.replace(INK, _INK_ON_ANY_PAPER).encode())
             links.append(f"![{_text(block.caption)}]({prefix}/{name})")
         return "\n".join([*links, "", _text(block.caption)])
     if isinstance(block, Gallery):
@@ -78,12 +78,6 @@ def _table(table: Table) -> str:
     rows = [table.header, rules, *table.rows]
     lines = ["| " + " | ".join(_text(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([*([_text(table.caption), ""] if table.caption else []), *lines])
-
-
-def _standalone(svg: str) -> str:
-    """An SVG element as a file: with the namespace that HTML takes for granted."""
-    known = "xmlns=" in svg[: svg.index(">")]
-    return svg if known else svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
 
 
 def _write(path: Path, data: bytes) -> None:

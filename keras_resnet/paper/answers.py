@@ -111,6 +111,7 @@ def responses_of_models(
     dataset: str | None,
     data_dir: str | None,
     *,
+    held_out: int | None = None,
     workdir: str | Path,
     output: str | Path | None = None,
     skip_limit: float = 0.05,
@@ -128,7 +129,7 @@ def responses_of_models(
         require_png(output)
     from keras_resnet.paper.responses import responses_of
 
-    found = responses_of(models, dataset, data_dir, skip_limit)
+    found = responses_of(models, dataset, data_dir, held_out, skip_limit)
     labelled = [(f"{r.network}, {Path(model).name}", r.stds) for model, r in found]
     path = Path(output or Path(workdir) / "figure7.png")
     plot, notes = _try(
@@ -192,4 +193,6 @@ def _try(draw: Callable[[], Path | None], asked_for: bool) -> tuple[str | None, 
         if asked_for:
             raise
         return None, [f"not drawn: {error}"]
-    return (str(plot), [f"plot: {plot}"]) if plot else (None, [])
+    if plot is None:
+        return None, ["not drawn: there is nothing to draw"] if asked_for else []
+    return str(plot), [f"plot: {plot}"]

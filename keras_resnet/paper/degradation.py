@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from operator import eq
 from statistics import fmean
 
+from keras_resnet.data.sources import same_data
 from keras_resnet.errors import UserError
-from keras_resnet.paper.folders import RunFolder, same_data
+from keras_resnet.paper.folders import RunFolder
 
 # Percentage points of training error below which two networks train equally well.
 MARGIN = 0.5

@@ -60,7 +60,7 @@ class _Box:
     block: str | None = None
 
 
-def draw(names: Sequence[str] = FIGURE3) -> str:
+def draw(names: Sequence[str]) -> str:
     """Networks side by side as SVG, layer by layer, maps of one size on one height (Figure 3).
 
     Shortcuts are arcs: solid for identities, dashed where the dimensions increase.

@@ -116,11 +116,6 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFolder]:
     return list({run.path.resolve(): run for run in runs}.values())  # one named twice is not a second seed
 
 
-def same_data(name: str, other: str) -> bool:
-    """Whether two names of data sets mean one: photos, photos/ and its absolute path do."""
-    return name == other or Path(name).resolve() == Path(other).resolve()
-
-
 def result_files(views: str, responses: bool) -> tuple[str, ...]:
     """The files that make a run measured: its test errors by `views` and, for Figure 7, its responses."""
     evaluation = f"evaluation-{views}.json"

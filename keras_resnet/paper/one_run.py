@@ -27,7 +27,8 @@ def main() -> None:
     try:
         measure(run)
     except UserError as error:
-        print(error, flush=True)
+        sys.stdout.buffer.write(os.fsencode(f"{error}\n"))  # it may name a file whose name is not UTF-8
+        sys.stdout.flush()
         raise SystemExit(error.exit_code) from None
 
 
@@ -41,16 +42,14 @@ def measure(run: PlannedRun) -> None:
     from keras_resnet.quiet import import_tensorflow
 
     import_tensorflow()
-    from keras_resnet.data.sources import hold_out, open_dataset
+    from keras_resnet.data.sources import open_dataset
     from keras_resnet.paper.testing import measure_errors
     from keras_resnet.training.epochs import Habits
     from keras_resnet.training.run import train
     from keras_resnet.training.settings import make_settings
 
     conditions = run.conditions
-    dataset = open_dataset(conditions.dataset, data_dir=conditions.data_dir)
-    if conditions.hold_out:
-        dataset = hold_out(dataset, images=conditions.hold_out)
+    dataset = open_dataset(conditions.dataset, data_dir=conditions.data_dir, held_out=conditions.hold_out)
     settings = make_settings(
         run.net.architecture,
         dataset,
@@ -61,6 +60,7 @@ def measure(run: PlannedRun) -> None:
         devices=conditions.devices,
         seed=run.net.seed,
         hold_out=conditions.hold_out,
+        accumulate=conditions.accumulate,
     )
     if not _is_trained(run):
         train(settings, dataset, run.folder, habits=Habits(skip_limit=conditions.skip_limit))

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.data.sources import Dataset
+from keras_resnet.data.sources import Dataset, same_data
 from keras_resnet.errors import UsageError
 from keras_resnet.paper.experiments import Experiment, Net, Views
-from keras_resnet.paper.folders import read_json, result_files, same_data
+from keras_resnet.paper.folders import read_json, result_files
 from keras_resnet.recipes import default_recipe, get_recipe
 
 DEFAULT_WORKDIR = "runs/paper"
@@ -41,6 +41,7 @@ class Conditions:
     precision: str = "float32"
     devices: str = "all"
     hold_out: int = 0
+    accumulate: int = 1
     skip_limit: float = 0.05
 
     @property
@@ -53,6 +54,7 @@ class Conditions:
         parts += [f"image-size={self.image_size}"] if self.image_size else []
         parts += [self.precision] if self.precision != "float32" else []
         parts += [f"hold-out={self.hold_out}"] if self.hold_out else []
+        parts += [f"accumulate={self.accumulate}"] if self.accumulate > 1 else []
         return ",".join(parts)
 
     def check(self) -> None:
@@ -160,6 +162,12 @@ def make_plan(
             )
         nets = tuple(net for net in nets if net.network in only)
     views: Views = "single" if small else experiment.views
+    side = conditions.image_size or nets[0].architecture.default_image_size
+    if views == "10-crop" and dataset.image_shape is not None and dataset.image_shape[:2] == (side, side):
+        raise UsageError(
+            f"{experiment.name} is tested with ten crops, which are all the same of whole images of {side} "
+            f"pixels: choose a smaller --image-size, such as {round(side * 224 / 256)}"
+        )
     runs = []
     for net in nets:
         recipe = conditions.recipe or default_recipe(net.architecture, dataset.kind, dataset.images("train"))

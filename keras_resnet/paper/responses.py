@@ -18,15 +18,16 @@ from keras import ops
 
 from keras_resnet.data.pipeline import evaluation_batches
 from keras_resnet.data.skips import SkipLog
-from keras_resnet.data.sources import Dataset, open_dataset
+from keras_resnet.data.sources import Dataset, open_dataset, same_data
 from keras_resnet.errors import UserError
 from keras_resnet.evaluation import evaluation_split
 from keras_resnet.evaluation.protocols import data_of, view_of
 from keras_resnet.layers import BN_EPSILON, fused_batch_norm
-from keras_resnet.paper.folders import RESPONSES, same_data
+from keras_resnet.paper.folders import RESPONSES
 from keras_resnet.saving import LoadedModel, load_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.training.checkpoints import write_atomically
+from keras_resnet.training.record import recorded_settings
 
 IMAGES = 1000
 BATCH = 50
@@ -91,7 +92,6 @@ def measure_responses(model: keras.Model, batches: Iterable[Any]) -> Responses:
 def run_responses(
     model: str | os.PathLike[str],
     dataset: Dataset,
-    images: int = IMAGES,
     *,
     keep: bool = True,
     skip_limit: float = 0.05,
@@ -102,7 +102,6 @@ def run_responses(
     Args:
         model: the folder or the file.
         dataset: opened.
-        images: how many of its images, at most.
         keep: write what was measured of a run to responses.json in its folder, for its report.
         skip_limit: the largest accepted share of unreadable images.
         saved: the model, where it has been loaded.
@@ -114,7 +113,7 @@ def run_responses(
     split = evaluation_split(dataset)
     view, skips = view_of(saved.info, "single"), SkipLog(skip_limit)
     batches = evaluation_batches(dataset, split, view, batch_size=BATCH, skip_log=skips)
-    pictures = batches.map(lambda x, *_: x).unbatch().take(images).batch(BATCH)
+    pictures = batches.map(lambda x, *_: x).unbatch().take(IMAGES).batch(BATCH)
     with skips.watch():
         found = measure_responses(saved.model, pictures)
     skips.check()
@@ -129,9 +128,13 @@ def responses_of(
     models: Sequence[str],
     dataset: str | None = None,
     data_dir: str | None = None,
+    held_out: int | None = None,
     skip_limit: float = 0.05,
 ) -> list[tuple[str, Responses]]:
     """Measure run folders and `.keras` files, each on `dataset` or on what it was trained on.
+
+    `held_out` training images are the validation images (`sources.hold_out`); by default as many as the
+    run held out.
 
     Raises:
         UserError: a model or its data cannot be read, or more than `skip_limit` of the images cannot.
@@ -139,10 +142,12 @@ def responses_of(
     found = []
     for model in models:
         saved = load_model(model)
-        trained_on = saved.info.dataset
-        data = open_dataset(data_of(saved.info, model, dataset), data_dir=data_dir)
+        name, trained_on = data_of(saved.info, model, dataset), saved.info.dataset
+        own = trained_on is not None and same_data(name, trained_on)
+        recorded = recorded_settings(Path(model)) if own else {}
+        data = open_dataset(name, data_dir=data_dir, held_out=held_out or recorded.get("hold_out"))
         # The report of a run shows its responses beside its errors: on the data that it was trained on.
-        keep = trained_on is not None and same_data(data.name, trained_on)
+        keep = own and os.access(model, os.W_OK)
         responses = run_responses(model, data, keep=keep, skip_limit=skip_limit, saved=saved)
         found.append((model, responses))
     return found

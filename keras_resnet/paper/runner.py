@@ -59,7 +59,7 @@ def _run_one(run: PlannedRun, deadline: float | None) -> bool:
     """Whether it came to its end before the deadline."""
     # A session of its own: Ctrl-C reaches this process alone, which passes it on exactly once.
     with subprocess.Popen(
-        _command(run), stdout=subprocess.PIPE, text=True, start_new_session=True
+        _command(run), stdout=subprocess.PIPE, text=True, errors="surrogateescape", start_new_session=True
     ) as process:
         try:
             with _signals():
@@ -97,7 +97,8 @@ def _stop(process: subprocess.Popen[str]) -> str:
 def _last_words(words: str, run: PlannedRun, code: int) -> str:
     lines: Sequence[str] = words.strip().splitlines()
     if lines:
-        return f"{run.net.label}: {lines[-1]}"
+        instead = f" (instead of --fresh, remove {run.folder})" if "--fresh" in lines[-1] else ""
+        return f"{run.net.label}: {lines[-1]}{instead}"
     reason = (
         "was killed, perhaps for lack of memory" if code == -signal.SIGKILL else f"ended with code {code}"
     )

@@ -6,7 +6,6 @@ import datetime
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 from keras_resnet.data.sources import Dataset
 from keras_resnet.evaluation import evaluate
@@ -15,9 +14,7 @@ from keras_resnet.training.checkpoints import write_atomically
 _BULKY = ("confusion", "skipped_files", "label_names")  # all of it can be had again from the scores
 
 
-def measure_errors(
-    folder: Path, dataset: Dataset, views: str = "single", skip_limit: float = 0.05
-) -> dict[str, Any]:
+def measure_errors(folder: Path, dataset: Dataset, views: str = "single", skip_limit: float = 0.05) -> None:
     """Measure the run's model on the test split and keep errors and scores in its folder.
 
     Raises:
@@ -38,4 +35,3 @@ def measure_errors(
     found["seconds"] = round(time.monotonic() - began, 1)
     found["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_atomically(folder / f"evaluation-{views}.json", json.dumps(found, indent=1).encode())
-    return found

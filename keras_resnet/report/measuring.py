@@ -22,15 +22,14 @@ def measure(runs: Sequence[RunFolder], data_dir: str | None = None, skip_limit: 
     from keras_resnet.quiet import import_tensorflow
 
     import_tensorflow()
-    from keras_resnet.data.sources import hold_out, open_dataset
+    from keras_resnet.data.sources import open_dataset
     from keras_resnet.paper.responses import run_responses
     from keras_resnet.paper.testing import measure_errors
 
     for run in todo:
         try:
-            dataset = open_dataset(run.settings["dataset"], data_dir=data_dir)
-            if run.settings["hold_out"]:
-                dataset = hold_out(dataset, images=run.settings["hold_out"])
+            name, held_out = run.settings["dataset"], run.settings["hold_out"]
+            dataset = open_dataset(name, data_dir=data_dir, held_out=held_out, prepare=False)
             if not run.evaluations:
                 measure_errors(run.path, dataset, skip_limit=skip_limit)
             if _lacks_responses(run):

@@ -17,15 +17,14 @@ def surest_mistakes(run: RunFolder, data_dir: str | None = None, count: int = CO
     from keras_resnet.quiet import import_tensorflow
 
     import_tensorflow()
-    from keras_resnet.data.sources import hold_out, open_dataset
+    from keras_resnet.data.sources import open_dataset
     from keras_resnet.evaluation import load_scores
     from keras_resnet.evaluation.mistakes import gallery
 
     try:
         kept = load_scores(scores)
-        dataset = open_dataset(kept.dataset, data_dir=data_dir)
-        if run.settings["hold_out"]:
-            dataset = hold_out(dataset, images=run.settings["hold_out"])
+        held_out = run.settings["hold_out"]
+        dataset = open_dataset(kept.dataset, data_dir=data_dir, held_out=held_out, prepare=False)
         return gallery(kept, dataset, count)
     except UserError:
         return None

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from keras_resnet.data.sources import same_data
 from keras_resnet.pages.blocks import Block, Code, Paragraph, Plot, Section, Table
 from keras_resnet.pages.plots import to_svg
 from keras_resnet.paper import degradation, figures
 from keras_resnet.paper.experiments import Net
-from keras_resnet.paper.folders import RunFolder, same_data
+from keras_resnet.paper.folders import RunFolder
 from keras_resnet.paper.measured import Row
 from keras_resnet.paper.numbers import Printed, printed_for
 from keras_resnet.paper.results import depth_points, errors_table, sources_table
@@ -268,6 +269,4 @@ def hardware(runs: Sequence[RunFolder]) -> Section:
 
 
 def _range(values: Sequence[int]) -> str:
-    if not values:
-        return "0"
     return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"

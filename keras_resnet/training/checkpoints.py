@@ -96,6 +96,15 @@ def best_checkpoint(workdir: Path) -> Checkpoint:
         ) from error
 
 
+def remove_checkpoints(workdir: Path) -> None:
+    """Remove all of a run's, and nothing else that lies in their folder."""
+    folder = workdir / FOLDER
+    for path in (*_files(workdir), folder / BEST, *folder.glob(".*.tmp")):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # there is none, or it is not empty
+        folder.rmdir()
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read one file written by `save_checkpoint`."""
     with safe_open(path, framework="numpy") as file:

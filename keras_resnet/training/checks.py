@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_resnet.data.slices import split_name
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError, UserError
+from keras_resnet.saving import RUN_MODEL
 from keras_resnet.training.devices import workers_of
 from keras_resnet.training.epochs import Habits
 from keras_resnet.training.settings import RunSettings, split_to_validate
@@ -32,6 +33,19 @@ def check_batch(settings: RunSettings, dataset: Dataset, strategy: tf.distribute
         raise UserError(
             f"recipe {settings.recipe.name} takes {batch} images per step, {dataset.name} has only {images} "
             "to train on: choose a smaller --batch-size, or --recipe finetune with --weights"
+        )
+
+
+def check_initial_weights(settings: RunSettings, workdir: Path) -> None:
+    """The weights to start from are not those that the run will replace.
+
+    Raises:
+        UsageError: they are in its own folder.
+    """
+    source = settings.initial_weights
+    if source and Path(source).resolve() in (workdir.resolve(), (workdir / RUN_MODEL).resolve()):
+        raise UsageError(
+            f"--weights {source} are what the run in {workdir} will replace: name another --workdir"
         )
 
 

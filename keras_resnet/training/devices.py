@@ -91,7 +91,7 @@ def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     cluster = resolver.cluster_spec().as_dict()
     chiefs, others = len(cluster.get("chief", ())), len(cluster.get("worker", ()))
     before = chiefs if resolver.task_type == "worker" else 0  # a chief, where one is named, is the first
-    return before + int(resolver.task_id or 0), chiefs + others
+    return before + int(resolver.task_id or 0), max(1, chiefs + others)
 
 
 @contextmanager

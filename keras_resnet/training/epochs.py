@@ -67,7 +67,8 @@ class EpochLoop:
         steps_per_epoch: int,
         total_steps: int,
     ):
-        self.worker, self.workers = workers_of(engine.strategy)
+        worker, self.workers = workers_of(engine.strategy)
+        self.chief = worker == 0  # the one that writes
         self.engine, self.schedule, self.workdir = engine, schedule, workdir
         self.habits, self.reporter, self.skips = habits, reporter, skips
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
@@ -122,11 +123,6 @@ class EpochLoop:
                 self._profile(advance, min(self.step + PROFILED_STEPS, self.total_steps))
             while self.step < self.total_steps:
                 advance()
-
-    @property
-    def chief(self) -> bool:
-        """Whether this worker is the one that writes."""
-        return self.worker == 0
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of this moment.

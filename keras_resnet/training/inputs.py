@@ -114,13 +114,13 @@ class Inputs:
         return batches
 
     def validation(self) -> Any:
-        """Every validation image once, as batches (images, labels), distributed."""
+        """Every validation image once, as batches (images, labels, index), distributed."""
         view = eval_view(self.settings, self.dataset)
         replicas = self.strategy.num_replicas_in_sync
         batch = -(-self.settings.recipe.batch_size // replicas) * replicas
 
         def share(worker: int, workers: int) -> tf.data.Dataset:
-            batches = evaluation_batches(
+            return evaluation_batches(
                 self.dataset,
                 self.val_split,
                 view,
@@ -129,7 +129,6 @@ class Inputs:
                 workers=workers,
                 skip_log=self.skips,
             )
-            return batches.map(lambda images, labels, *_: (images, labels))
 
         return distribute(self.strategy, share, batch)
 

@@ -16,13 +16,13 @@ import tensorflow as tf
 
 from keras_resnet.data.pipeline import steps_per_epoch, training_batches
 from keras_resnet.data.skips import SkipLog
-from keras_resnet.data.sources import Dataset, hold_out, open_dataset
+from keras_resnet.data.sources import Dataset, open_dataset
 from keras_resnet.data.views import EvalView, TrainView, eval_view
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.layers import BN_MOMENTUM
 from keras_resnet.saving import RUN_MODEL, load_model, save_model
 from keras_resnet.scanned import ScannedBlocks
-from keras_resnet.training.record import forget_measurements, recorded_settings
+from keras_resnet.training.record import forget_measurements, note_recalibration, recorded_settings
 
 BATCHES = 100
 
@@ -129,11 +129,9 @@ def recalibrate_file(
     name = dataset or saved.info.dataset
     if name is None:
         raise UserError(f"{path} does not say what data it was trained on: name it with --dataset")
-    opened = open_dataset(name, data_dir=data_dir)
     folder = Path(path).parent if Path(path).name == RUN_MODEL else Path(path)
     run = recorded_settings(folder) if dataset is None else {}
-    if run.get("hold_out"):
-        opened = hold_out(opened, images=run["hold_out"])
+    opened = open_dataset(name, data_dir=data_dir, held_out=run.get("hold_out"))
     view = eval_view("single", saved.info.image_size, resize=saved.info.resize)
     skips = SkipLog(skip_limit)
     with skips.watch():
@@ -149,4 +147,5 @@ def recalibrate_file(
     skips.check()
     if target.name == RUN_MODEL and target.exists():
         forget_measurements(target.parent)
+        note_recalibration(target.parent)
     return save_model(saved.model, replace(saved.info, results={}), target)

@@ -19,7 +19,7 @@ import tensorflow as tf
 from keras_resnet.data.loading import CORES
 from keras_resnet.errors import UserError
 from keras_resnet.saving import RUN_MODEL
-from keras_resnet.training.checkpoints import FOLDER, write_atomically
+from keras_resnet.training.checkpoints import remove_checkpoints, write_atomically
 from keras_resnet.training.devices import describe_devices
 
 FILE = "run.json"
@@ -71,28 +71,26 @@ class RunRecord:
         strategy: where the run runs.
         writes: whether this worker writes (only the chief does).
         fresh: begin a new record; the old one, readable or not, stays until `forget`.
+
+    Raises:
+        UserError: the folder's record is not of a run, or, unless `fresh`, not readable.
     """
 
     def __init__(
         self, workdir: Path, strategy: tf.distribute.Strategy, writes: bool = True, fresh: bool = False
     ):
         self.path = workdir / FILE
-        self.data: dict[str, Any] = {} if fresh else _read_json(self.path) or {}
+        try:
+            found = _read_json(self.path)
+        except UserError:
+            if not fresh:
+                raise
+            found = None
+        if found is not None and "settings" not in found:
+            raise UserError(f"{self.path} does not belong to a run: choose another --workdir")
+        self.data: dict[str, Any] = {} if fresh else found or {}
         self.writes = writes
         self._strategy = strategy
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """The settings of the run that was begun here.
-
-        Raises:
-            UserError: the file is not of a run.
-        """
-        if "settings" not in self.data:
-            raise UserError(
-                f"{self.path} does not belong to a run: choose another --workdir, or start over with --fresh"
-            )
-        return self.data["settings"]
 
     def forget(self) -> None:
         """Remove an older run from the folder (the chief does), to start over there."""
@@ -129,6 +127,12 @@ def skipped_images(count: int, workdir: Path) -> str:
     return f", {count} unreadable images ({workdir / SKIPPED})" if count else ""
 
 
+def note_recalibration(workdir: Path) -> None:
+    """Write into a run's record that its results are those of the model before it was recalibrated."""
+    if data := _read_json(workdir / FILE):
+        write_atomically(workdir / FILE, json.dumps(data | {"recalibrated": _now()}, indent=1).encode())
+
+
 def forget_measurements(workdir: Path) -> None:
     """Remove from a run folder what was measured of a model that is no longer there."""
     for pattern in _MEASURED:
@@ -138,8 +142,10 @@ def forget_measurements(workdir: Path) -> None:
 
 def empty(workdir: Path) -> None:
     """Remove a run from its folder, and nothing else that lies there."""
-    for name in (FOLDER, "tensorboard", "profile"):
-        shutil.rmtree(workdir / name, ignore_errors=True)
+    remove_checkpoints(workdir)
+    if (workdir / FILE).exists():  # else these are somebody else's
+        for name in ("tensorboard", "profile"):
+            shutil.rmtree(workdir / name, ignore_errors=True)
     forget_measurements(workdir)
     for name in (FILE, "history.csv", SKIPPED, RUN_MODEL):
         (workdir / name).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from keras_resnet.training.checks import (
     check_batch,
     check_data,
     check_extras,
+    check_initial_weights,
     check_splits,
     data_facts,
 )
@@ -71,14 +72,17 @@ def train(
     """
     require_tensorflow("training")
     workdir = Path(workdir)
+    check_initial_weights(settings, workdir)
     strategy = strategy or make_strategy(settings.devices)
     chief = workers_of(strategy)[0] == 0
     with locked(workdir) if chief else nullcontext():
         record = RunRecord(workdir, strategy, writes=chief, fresh=fresh)
         if record.data:
-            check_same(record.settings, plain(settings.to_json()), str(workdir))
+            check_same(record.data["settings"], plain(settings.to_json()), str(workdir))
             if record.data["status"] == "finished" and (workdir / RUN_MODEL).exists():
-                say(f"{workdir} is already trained; --fresh starts over", quiet or not chief)
+                since = record.data.get("recalibrated")
+                note = f" (its errors are those before it was recalibrated, {since})" if since else ""
+                say(f"{workdir} is already trained{note}; --fresh starts over", quiet or not chief)
                 return RunResult.of(record.data["results"], workdir)
         run = _Run(settings, dataset, record, strategy, habits or Habits(), fresh, quiet or not chief)
         return run.train()

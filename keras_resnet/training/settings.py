@@ -8,10 +8,13 @@ from typing import Any
 
 from keras_resnet.architectures import Architecture
 from keras_resnet.data import views
-from keras_resnet.data.sources import SMALL, Dataset, validation_split
+from keras_resnet.data.sources import SMALL, Dataset, same_data, validation_split
 from keras_resnet.data.views import EvalView, TrainView
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.recipes import Precision, Recipe, default_recipe, get_recipe, recorded
+from keras_resnet.saving import MAX_SIDE
+
+LARGEST = MAX_SIDE * 224 // 256  # pixels: the view of an image of the largest size that models are saved with
 
 
 @dataclass(frozen=True)
@@ -48,22 +51,14 @@ class RunSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `run.json`."""
-        return {
-            "network": self.architecture.name,
-            "shortcut": self.architecture.shortcut,
-            "downsample": self.architecture.downsample,
-            "dataset": self.dataset,
-            "image_size": self.image_size,
-            "precision": self.precision,
-            "devices": self.devices,
-            "seed": self.seed,
-            "hold_out": self.hold_out,
-            "split": self.split,
-            "val_split": self.val_split,
-            "accumulate": self.accumulate,
-            "initial_weights": self.initial_weights,
-            "recipe": self.recipe.to_json(),
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        network = data.pop("architecture")
+        options = {
+            "network": network.name,
+            "shortcut": network.shortcut,
+            "downsample": network.downsample,
         }
+        return options | data | {"recipe": self.recipe.to_json()}
 
 
 def make_settings(
@@ -111,6 +106,8 @@ def make_settings(
             f"{architecture.name} needs images of at least {architecture.minimum_image_size} pixels, "
             f"not {size}; raise --image-size"
         )
+    if size > LARGEST:
+        raise UsageError(f"--image-size is {LARGEST} pixels at most, not {size}")
     return RunSettings(architecture, chosen, dataset.name, size, split=split, **machine)
 
 
@@ -160,6 +157,8 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], workdir: str) 
         f"{name}: {old.get(name)} there, {new.get(name)} now"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
+        # photos and photos/ are the same.
+        and not (name in ("dataset", "initial_weights") and same_data(str(old.get(name)), str(new.get(name))))
     ]
     if differing:
         raise UserError(

@@ -192,7 +192,15 @@ def test_unknown_names_suggest_close_ones(data_dir):
     for name in ("imagenette/no-such-config", "cifar10:99.0.0"):
         with pytest.raises(UsageError, match="TFDS cannot open"):
             open_dataset(name, data_dir=data_dir)
-    for path in ("./nowhere", "/no/such/folder", "a/b/c/d"):
+    for path in (
+        "./nowhere",
+        "/no/such/folder",
+        "a/b/c/d",
+        "cifar10-jpeg",
+        "photos.zip",
+        "my photos",
+        "2024",
+    ):
         with pytest.raises(UsageError, match="no folder"):
             open_dataset(path, data_dir=data_dir)
 
@@ -206,6 +214,11 @@ def test_the_code_of_communities_is_not_fetched(data_dir):
 def test_a_data_set_without_labelled_images_is_refused(data_dir):
     with pytest.raises(UsageError, match="no image with a class label"):
         open_dataset("odd_text", data_dir=data_dir)
+
+
+def test_it_is_prepared_only_where_that_is_wanted(data_dir):
+    with pytest.raises(UserError, match="odd_download is not prepared in "):
+        open_dataset("odd_download", data_dir=data_dir, prepare=False)
 
 
 def test_without_network_it_says_so_at_once(data_dir):

@@ -32,7 +32,7 @@ def test_packing_writes_the_common_layout(packed_root, folder):
         assert text == corpus.CLASSES[label - 1]
         name = features["image/filename"].bytes_list.value[0].decode()
         contents = features["image/encoded"].bytes_list.value[0]
-        assert contents == (Path(folder.root) / "train" / text / name).read_bytes()
+        assert contents == (Path(folder.name) / "train" / text / name).read_bytes()
         texts.add(text)
     assert texts == set(corpus.CLASSES)  # shuffled: no shard of one class alone
 

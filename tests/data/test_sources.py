@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -78,6 +79,28 @@ def test_class_folders_are_found_sorted_nested_linked_and_in_any_case(tmp_path):
     assert validation_split(dataset) == "val"
 
 
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    """Not left out, nor taken for an empty class."""
+    path = make(
+        tmp_path,
+        "train/cat/1.png",
+        "train/cat/part2/2.png",
+        "train/dog/1.png",
+        "val/cat/1.png",
+        "val/dog/1.png",
+    )
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("part2"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*/train/cat/part2: Permission denied"):
+        open_dataset(path)
+
+
 def test_images_that_are_not_read_are_counted(tmp_path, capsys):
     open_dataset(make(tmp_path, "train/a/1.png", "train/a/2.webp", "train/b/1.WEBP", "train/b/2.jpg"))
     assert f"{tmp_path}/train: files left out: 2 .webp (supported: .jpg" in capsys.readouterr().err
@@ -145,10 +168,14 @@ def test_slices(split, expected):
     assert split_range(split, 200) == expected
 
 
-@pytest.mark.parametrize("split", ["train[5:5]", "train[300:]", "train[1]", "train[a:b]", "train["])
-def test_slices_that_select_nothing_or_make_no_sense(split):
-    with pytest.raises(UsageError):
-        split_range(split, 200)
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [("train[5:5]", "selects none"), ("train[9000:]", "selects none")]
+    + [(split, "cannot read split") for split in ("train[1]", "train[90%]", "train[a:b]", "train[")],
+)
+def test_slices_that_select_nothing_or_make_no_sense(split, message):
+    with pytest.raises(UsageError, match=message):
+        open_dataset("digits").images(split)
 
 
 def test_slices_of_digits_are_those_images():

@@ -100,14 +100,14 @@ def test_a_limit_and_all_images(options, count):
 
 def test_names_that_are_not_utf_8_are_printed(photos):
     """Python's own stdout refuses their bytes in most locales."""
-    bad = os.fsencode(photos.root) + b"/train/cat/na\xefve.png"
+    bad = os.fsencode(photos.name) + b"/train/cat/na\xefve.png"
     with open(bad, "wb") as file:  # noqa: PTH123  (the name is bytes)
         file.write(b"broken")
     runner = CliRunner()
-    result = runner.invoke(main, ["data", "inspect", photos.root])
+    result = runner.invoke(main, ["data", "inspect", photos.name])
     assert result.exit_code == 0, result.output
     assert "train/cat/na\\xefve.png: not a JPEG" in result.stdout
-    found = json.loads(runner.invoke(main, ["data", "inspect", photos.root, "--json"]).stdout)
+    found = json.loads(runner.invoke(main, ["data", "inspect", photos.name, "--json"]).stdout)
     assert bad in map(os.fsencode, found["splits"]["train"]["broken"])
 
 
@@ -116,7 +116,8 @@ def test_names_that_are_not_utf_8_are_printed(photos):
     [
         (["--recipe", "modern"], "add --sheet"),
         (["--image-size", "32"], "add --sheet"),
-        (["--sheet", "sheet.txt"], "a sheet is a PNG file"),
+        (["--sheet", "sheet.txt"], "sheet.txt would be a PNG file"),
+        (["--sheet", "sheet.png", "--image-size", "4"], "resnet20 needs images of at least 8 pixels"),
     ],
 )
 def test_options_of_the_sheet_are_checked_first(options, message):
@@ -158,12 +159,21 @@ def test_the_sheet_says_the_labels(tmp_path):
     assert (sheet([0.7, 0.3], [0.0, 1.0])[:, :132] != first).any()
 
 
-def test_what_was_found_is_told_before_the_sheet_fails(tmp_path):
+def test_what_a_sheet_needs_is_checked_before_the_long_look(tmp_path):
     corpus.write(tmp_path / "data" / "a", {"1.png": corpus.encoded(corpus.photo(1), "PNG")})
     options = ["--sheet", str(tmp_path / "sheet.png")]
     result = CliRunner().invoke(main, ["data", "inspect", str(tmp_path / "data"), *options])
-    assert result.exit_code != 0 and "no train/" in result.stderr
-    assert "all: 1 images; of 1 looked at" in result.stdout
+    assert result.exit_code != 0 and "no train/" in result.stderr and result.stdout == ""
+
+
+def test_a_sheet_of_data_with_many_broken_files(tmp_path):
+    files = {f"{i}.png": corpus.encoded(corpus.photo(i, (32, 32)), "PNG") for i in range(8)}
+    corpus.write(tmp_path / "data" / "train" / "a", files | {"broken.png": b"broken"})
+    corpus.write(tmp_path / "data" / "val" / "a", files)
+    options = ["--sheet", str(tmp_path / "sheet.png")]
+    result = CliRunner().invoke(main, ["data", "inspect", str(tmp_path / "data"), *options])
+    assert result.exit_code == 0, result.output
+    assert "broken.png" in result.stdout and (tmp_path / "sheet.png").exists()
 
 
 def test_samples_are_the_images_themselves(tmp_path):

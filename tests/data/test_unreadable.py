@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet.data import decode, packing, pipeline
+from keras_resnet.data.samples import write_samples
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.data.views import EvalView, TrainView, train_view
@@ -210,6 +211,9 @@ def test_names_need_not_be_utf_8(tmp_path):
     ).take(1)
     assert images.shape[0] == 4
     assert {os.fsencode(name).rsplit(b"/", 1)[1] for name in log.names} == {b"na\xefve.png", b"y\xef.png"}
+    assert len(write_samples(dataset, "train", tmp_path / "samples", 4)) == 2
+    with pytest.raises(UserError, match=r"cannot pack .*y\ufffd\.png; No such file"):
+        packing.pack(dataset, tmp_path / "nowhere", shards=1)
     missing.unlink()
     dataset = open_dataset(str(tmp_path))
     log.write(tmp_path / "skipped.csv")

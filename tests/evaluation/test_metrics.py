@@ -78,5 +78,3 @@ def test_mcnemar_is_the_exact_binomial_test():
     assert metrics.mcnemar_test(first, first).p_value == 1.0
     many = np.arange(8000) < 4100  # floats would overflow here
     assert 0 < metrics.mcnemar_test(many, ~many).p_value < 0.03
-    with pytest.raises(ValueError, match="not the same images"):
-        metrics.mcnemar_test(first, first[1:])

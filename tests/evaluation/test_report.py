@@ -171,7 +171,7 @@ def test_the_sheet_refuses_other_data(scores, photos, tmp_path):
         write_mistakes_sheet(Evaluation.from_scores(scores), photos, tmp_path / "sheet.png")
     photos_scores = constant_scores(photos)
     folder = tmp_path / "photos"
-    shutil.copytree(photos.root, folder)
+    shutil.copytree(photos.name, folder)
     first = folder / "test" / "boat" / "0.png"
     first.write_bytes(first.read_bytes()[:100])  # damaged since
     with pytest.raises(UserError, match="has changed since"):

@@ -46,6 +46,8 @@ def test_scores_of_other_images_do_not_combine(tmp_path):
     first = some_scores(1)
     with pytest.raises(UserError, match="on other images"):
         average([first, some_scores(1, images=39)])
+    with pytest.raises(UserError, match="on other images"):  # class by class, as many as in the other split
+        average([first, replace(first, split="val")])
     with pytest.raises(UserError, match="other classes"):
         average([first, replace(first, label_names=first.label_names[::-1])])
     with pytest.raises(UserError, match="no such file"):

@@ -83,6 +83,17 @@ def test_options_of_training_are_not_ignored_where_nothing_is_trained(options, t
     assert f"{options[0]} is for training: name the data too, --dataset imagenet2012" in result.stderr
 
 
+def test_what_a_measured_model_has_no_use_for_is_refused(tmp_path):
+    options = ["--model", "m.keras", "--quick", "--workdir", str(tmp_path)]
+    result = CliRunner().invoke(main, ["paper", "figure7", *options])
+    assert result.exit_code == 2 and "--quick is for training: leave it or --model out" in result.stderr
+
+
+def test_a_plot_that_was_asked_for_and_is_not_drawn_is_told(tmp_path):
+    options = ["--quick", "--show", "--workdir", tmp_path, "--output", tmp_path / "a.png"]
+    assert "not drawn: there is nothing to draw" in call("paper", "figure6", *options).stderr
+
+
 def test_the_printed_table_stands_beside_its_question_on_small_pictures(tmp_path):
     shown = call("paper", "table3", "--dataset", "digits", "--show", "--workdir", tmp_path).stdout
     assert "ResNet-20 C" in shown

@@ -57,9 +57,24 @@ def test_other_conditions_go_to_another_folder(tmp_path):
         {"precision": "mixed_bfloat16"},
         {"image_size": 16},
         {"hold_out": 100},
+        {"accumulate": 2},
     ]
     assert len({folder(**changes) for changes in variants}) == len(variants)
     assert folder(skip_limit=0.2) == folder()  # which changes no weights
+
+
+def test_ten_crops_of_whole_images_are_refused_before_training(tmp_path):
+    """Of images as large as the network's input they would all be the same, and no test could follow."""
+    photos = replace(open_dataset("digits"), name="photos", kind="folder", image_shape=(224, 224, 3))
+
+    def make(name, **changes):
+        conditions = Conditions("photos", recipe="imagenet-90", **changes)
+        return make_plan(get_experiment(name), photos, conditions, workdir=tmp_path)
+
+    with pytest.raises(UsageError, match=r"table2 is tested with ten crops.* such as 196"):
+        make("table2")
+    assert {run.views for run in make("table2", image_size=196).runs} == {"10-crop"}
+    assert {run.views for run in make("table4").runs} == {"multi-scale"}
 
 
 def test_only_the_laptop_edition_goes_to_its_folder(tmp_path):
@@ -114,7 +129,7 @@ def test_data_sets_of_tfds_with_the_same_configs_do_not_share_folders(tmp_path):
 
 def test_runs_on_another_folder_of_the_same_name_are_not_taken_for_these(tmp_path, monkeypatch):
     def plan(root):
-        data = replace(open_dataset("digits"), name=str(root), kind="folder", root=str(root))
+        data = replace(open_dataset("digits"), name=str(root), kind="folder")
         return make_plan(get_experiment("figure1"), data, Conditions(str(root)), workdir=tmp_path / "runs")
 
     [run, _] = plan(tmp_path / "a" / "photos").runs
@@ -185,6 +200,16 @@ def test_the_error_of_a_training_is_told_in_one_line(plan, monkeypatch):
     stand_in(monkeypatch, code=1)
     with pytest.raises(UserError, match=r"^plain-20: the disk is full$"):
         run_plan(plan)
+
+
+def test_an_error_may_name_any_file_and_asks_for_no_option_that_paper_lacks(plan, monkeypatch):
+    words = b"too many broken files (na\xefve.png): use --fresh"
+    script = f"import sys; sys.stdout.buffer.write({words!r}); sys.exit(1)"
+    monkeypatch.setattr(runner, "_command", lambda run: [sys.executable, "-S", "-c", script])
+    with pytest.raises(UserError) as caught:
+        run_plan(plan)
+    assert os.fsencode(str(caught.value)).startswith(b"plain-20: " + words)
+    assert str(caught.value).endswith(f"(instead of --fresh, remove {plan.runs[0].folder})")
 
 
 def test_an_error_when_the_budget_is_over_is_no_spent_budget(plan, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from keras_resnet.errors import UserError
 from keras_resnet.layers import BN_EPSILON
 from keras_resnet.paper import answers, figures
 from keras_resnet.paper.responses import measure_responses, responses_of
-from keras_resnet.saving import ModelInfo, save_model
+from keras_resnet.saving import ModelInfo, load_model, save_model
 from keras_resnet.weights.state import get_state, set_state
 
 
@@ -79,6 +80,21 @@ def test_only_responses_on_a_runs_own_data_are_kept_in_its_folder(run, tmp_path)
     assert not (run / "responses.json").exists()
     responses_of([str(run)])
     assert json.loads((run / "responses.json").read_text())["dataset"] == "digits"
+
+
+def test_a_run_is_measured_on_what_it_held_out(run, tmp_path):
+    for i in range(12):
+        folder = tmp_path / "photos" / "train" / ("cat", "dog", "émeu")[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (20 * i, 50, 20)).save(folder / f"{i}.png")
+    photos = str(tmp_path / "photos")
+    with pytest.raises(UserError, match="nothing to validate on"):
+        responses_of([str(run)], photos)
+    assert responses_of([str(run)], photos, held_out=6)[0][1].images == 6
+    saved = load_model(run)
+    save_model(saved.model, replace(saved.info, dataset=photos), run / "model.keras")
+    (run / "run.json").write_text(json.dumps({"settings": {"hold_out": 3}}))
+    assert responses_of([str(run)])[0][1].images == 3
 
 
 def test_without_matplotlib_responses_are_told_without_a_plot(run, tmp_path, monkeypatch):

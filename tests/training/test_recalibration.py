@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from small_runs import ONE_STEP, grey_folder, settings
+from small_runs import DIGITS, ONE_STEP, grey_folder, settings
 
 import keras_resnet
 from keras_resnet.data.sources import hold_out, open_dataset
@@ -19,7 +19,7 @@ from keras_resnet.training.run import train
 from keras_resnet.weights.state import get_state
 
 
-def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path):
+def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path, capsys):
     for name in ("run.json", "model.keras"):
         (tmp_path / name).write_bytes((finished / name).read_bytes())
     (tmp_path / "evaluation-single.json").write_text("{}")
@@ -30,6 +30,8 @@ def test_recalibration_in_place_forgets_what_was_measured(finished, tmp_path):
     before, after = (get_state(keras_resnet.load(folder)) for folder in (finished, tmp_path))
     assert not np.array_equal(before["conv1_bn/moving_mean"], after["conv1_bn/moving_mean"])
     np.testing.assert_array_equal(before["conv1_conv/kernel"], after["conv1_conv/kernel"])
+    train(settings(), DIGITS, tmp_path)
+    assert "is already trained (its errors are those before it was recalibrated" in capsys.readouterr().err
 
 
 def test_a_run_is_recalibrated_with_the_images_that_it_trained_on(tmp_path, monkeypatch):

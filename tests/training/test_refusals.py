@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from shallow import SHALLOW
 from small_runs import DIGITS, ONE_STEP, grey_folder, settings
 
-from keras_resnet.data.sources import open_dataset
+from keras_resnet.data.sources import open_dataset, same_data
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.training import run
 from keras_resnet.training.checkpoints import best_checkpoint, latest_checkpoint
@@ -120,10 +121,46 @@ def test_ctrl_c_while_the_model_is_saved_is_an_interruption(tmp_path, monkeypatc
     assert train(settings(overrides=ONE_STEP), DIGITS, tmp_path, quiet=True).model.exists()
 
 
-def test_somebody_elses_run_json_is_refused(tmp_path):
+@pytest.mark.parametrize("fresh", [False, True])
+def test_somebody_elses_run_json_is_refused(fresh, tmp_path):
     (tmp_path / "run.json").write_text('{"name": "mine"}')
     with pytest.raises(UserError, match="does not belong to a run"):
-        train(settings(), DIGITS, tmp_path, quiet=True)
+        train(settings(), DIGITS, tmp_path, fresh=fresh, quiet=True)
+    assert (tmp_path / "run.json").read_text() == '{"name": "mine"}'
+
+
+def test_fresh_removes_nothing_that_is_not_a_runs(tmp_path):
+    for name in ("checkpoints/mine.ckpt", "tensorboard/mine", "profile/mine"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "checkpoints" / "step-000000001.safetensors").touch()
+    train(settings(overrides=ONE_STEP), DIGITS, tmp_path, fresh=True, quiet=True)
+    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("mine*")}
+    assert kept == {"checkpoints/mine.ckpt", "tensorboard/mine", "profile/mine"}
+
+
+@pytest.mark.parametrize("name", ["", "model.keras"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_run_does_not_replace_the_weights_it_starts_from(name, fresh, finished):
+    other = settings(initial_weights=str(finished / name), recipe="finetune")
+    with pytest.raises(UsageError, match="will replace: name another --workdir"):
+        train(other, DIGITS, finished, fresh=fresh, quiet=True)
+    assert (finished / "model.keras").exists()
+
+
+def test_a_folder_with_a_slash_is_the_same_data(tmp_path):
+    folder = str(grey_folder(tmp_path / "data"))
+    slices = {"recipe": "cifar-fast", "val_split": "train[28:]", "split": "train[:28]"}
+    for name in (folder, f"{folder}/"):
+        data = open_dataset(name)
+        chosen = settings(data=data, overrides=ONE_STEP, **slices)
+        assert train(chosen, data, tmp_path / "run", quiet=True).steps == 1
+    assert not same_data("digits", str(Path("digits").resolve()))
+
+
+def test_images_too_large_to_save_a_model_of_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="--image-size is 3584 pixels at most, not 3600"):
+        settings(image_size=3600)
 
 
 def test_changed_data_is_noticed(tmp_path):
