@@ -1,6 +1,6 @@
 """Many identical residual blocks as one layer with stacked weights, for networks of a thousand layers.
 
-A Keras graph pays for every layer when it is built, traced, saved and loaded: ResNet-1202 has 4,208.
+A Keras graph pays for every layer when it is built, traced, saved and loaded: ResNet-1202 has over 4,200.
 Here a whole stage is one layer whose weights have a leading axis over the blocks, run by the backend's
 loop (`tf.while_loop`, `jax.lax.scan`): the graph holds one block, whatever the depth.
 """

@@ -164,8 +164,11 @@ def pack_command(dataset: str, output: str, data_dir: str | None, shards: int, t
     start_tensorflow()
     from keras_resnet.data.packing import pack
     from keras_resnet.data.sources import open_dataset
+    from keras_resnet.evaluation.progress import progress
 
-    pack(open_dataset(dataset, data_dir=data_dir), output, shards=shards, threads=threads)
+    opened = open_dataset(dataset, data_dir=data_dir)
+    with progress(opened.name, sum(opened.splits.values())) as advance:
+        pack(opened, output, shards=shards, threads=threads, advance=advance)
     echo(output)
 
 

@@ -35,7 +35,8 @@ report_option = click.option("--report", metavar="FILE", help="Also write a page
 @click.option(
     "--split",
     metavar="SPLIT",
-    help="Split to test on, or a slice such as test[:1000]; by default test, else the validation split.",
+    help="Split to test on, or a slice such as test[:1000]; by default test (but of imagenet2012, whose test "
+    "labels are secret), else the validation split.",
 )
 @click.option(
     "--hold-out",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.data import catalog, decode
+from keras_resnet.data import catalog, decode, records
 from keras_resnet.data.digits import digits_arrays, stratified_parts
 from keras_resnet.data.records import Shards
 from keras_resnet.data.slices import split_name
@@ -74,14 +74,15 @@ def split_stream(dataset: Dataset, split: str) -> Shards | None:
     if dataset.kind not in ("tfds", "tfrecord"):
         return None
     shards = _shards(dataset, stored)
-    if shards.fits_memory:
+    size = shards.size
+    if size <= records.MEMORY_BYTES:
         return None
     if held_out:
         raise UsageError(
             f"{dataset.name} is too large to hold out images class by class: "
             "use slices, such as train[:99%] and train[99%:]"
         )
-    return shards.part(start, stop)
+    return replace(shards, buffer=records.buffer_for(size // shards.images)).part(start, stop)
 
 
 def split_examples(dataset: Dataset, split: str) -> Examples:

@@ -62,6 +62,8 @@ def list_class_folders(root: str | Path) -> ClassFolders:
         raise UserError(f"{root} is not a folder: name an existing one")
     found = {name: root / name for name in SPLIT_NAMES if (root / name).is_dir()}
     splits = found or {"all": root}
+    if len(splits) > 1 and "test" in splits and not _subfolders(splits["test"]):
+        print(f"{splits.pop('test')} has no class folders and is left out", file=sys.stderr)  # as of ImageNet
     classes = {split: _class_names(folder, split, root) for split, folder in splits.items()}
     first, *others = classes
     for split in others:
@@ -92,8 +94,12 @@ def common_image_shape(paths: tuple[str, ...]) -> tuple[int, int, int] | None:
     return (height, width, 3)
 
 
+def _subfolders(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != "."))
+
+
 def _class_names(folder: Path, split: str, root: Path) -> tuple[str, ...]:
-    names = tuple(sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != "."))
+    names = _subfolders(folder)
     if not names:
         where = f"{root} has no train/, val/ or test/ folder and" if split == "all" else str(folder)
         raise UserError(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +24,14 @@ FIRST_LABEL = 1  # as in the layout's first writers: 0 was "background"
 _SEED = 0  # of the order in which images are dealt to shards
 
 
-def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, threads: int | None = None) -> Path:
+def pack(
+    dataset: Dataset,
+    output: str | Path,
+    *,
+    shards: int = 64,
+    threads: int | None = None,
+    advance: Callable[[int], object] = lambda images: None,
+) -> Path:
     """Write every split of `dataset` to `output` as `SPLIT-00000-of-00064` ….
 
     Image files go in as they are; images that have no file (digits) as PNG. The images of a split are
@@ -34,6 +43,7 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, threads: int
         output: a folder; created if needed, otherwise empty.
         shards: of the largest split.
         threads: shards written at the same time; one per core by default.
+        advance: called with the number of images just packed.
 
     Raises:
         UsageError: fewer than one shard, or `output` is not empty.
@@ -57,8 +67,15 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, threads: int
             # No more shards than images: a small set would get empty ones.
             parts = np.array_split(order, min(images, max(1, round(shards * images / largest))))
             jobs = [(output / f"{split}-{n:05d}-of-{len(parts):05d}", part) for n, part in enumerate(parts)]
+            write, stop = partial(_write_shard, dataset.label_names, examples), threading.Event()
             with ThreadPoolExecutor(threads or CORES) as pool:
-                list(pool.map(partial(_write_shard, dataset.label_names, examples), *zip(*jobs, strict=True)))
+                try:
+                    for future in as_completed([pool.submit(write, *job, stop) for job in jobs]):
+                        advance(future.result())
+                except BaseException:
+                    stop.set()  # a shard of ImageNet takes minutes
+                    pool.shutdown(cancel_futures=True)
+                    raise
             counts[split] = [len(part) for part in parts]
         description = {
             "label_names": list(dataset.label_names),
@@ -74,10 +91,15 @@ def pack(dataset: Dataset, output: str | Path, *, shards: int = 64, threads: int
     return output
 
 
-def _write_shard(label_names: tuple[str, ...], examples: Examples, path: Path, indices: np.ndarray) -> None:
+def _write_shard(
+    label_names: tuple[str, ...], examples: Examples, path: Path, indices: np.ndarray, stop: threading.Event
+) -> int:
+    """Number of images written."""
     temporary = path.with_name(f".{path.name}")
     with tf.io.TFRecordWriter(str(temporary)) as writer:
         for index in indices:
+            if stop.is_set():
+                return 0
             label = int(examples.labels[index])
             writer.write(
                 _record(
@@ -85,6 +107,7 @@ def _write_shard(label_names: tuple[str, ...], examples: Examples, path: Path, i
                 ).SerializeToString()
             )
     temporary.replace(path)
+    return len(indices)
 
 
 def _contents(examples: Examples, index: np.int64) -> bytes:
@@ -104,6 +127,7 @@ def _record(contents: bytes, label: int, text: str, name: str) -> tf.train.Examp
         "image/encoded": strings(contents),
         "image/class/label": number,
         "image/class/text": strings(os.fsencode(text)),
-        "image/filename": strings(os.fsencode(Path(name).name)),
+        # With its class: fifty folders may have an IMG_0001.
+        "image/filename": strings(os.fsencode(f"{text}/{Path(name).name}")),
     }
     return tf.train.Example(features=tf.train.Features(feature=features))

@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras_resnet.data import cifar, decode, imagenet, streams, views
 from keras_resnet.data.examples import split_examples, split_stream
 from keras_resnet.data.graph import without_autograph
-from keras_resnet.data.loading import Loader, no_draws
+from keras_resnet.data.loading import CORES, Loader, no_draws
 from keras_resnet.data.memory import decoded_split
 from keras_resnet.data.order import Plan, share
 from keras_resnet.data.skips import SkipLog
@@ -81,8 +81,7 @@ def training_batches(
         start_step: step to begin at; reaching it takes no longer than reaching step 0.
         worker: index of this worker, from 0.
         workers: how many share each batch.
-        mean: [3] or [S, S, 3], RGB 0…255: what the model will subtract. "pad-crop" pads with it
-            (see `cifar.pad_crop`); other views do not need it.
+        mean: [3] or [S, S, 3], RGB 0…255: what the model will subtract; only "pad-crop" pads with it.
         statistics: whose colour components `view.color` uses; ImageNet's where None.
         skip_log: gets the names of unreadable images; the next readable one stands in for each.
 
@@ -96,10 +95,15 @@ def training_batches(
     """
     steps_per_epoch(dataset, split, batch_size)
     plan = Plan(seed, dataset.images(split), batch_size, worker, workers)
-    skip_log, report = _watching(skip_log, dataset, split)
+    skip_log, add = _watching(skip_log, dataset, split)
+
+    def report(name: str, reason: str) -> None:
+        add(name, reason)
+        skip_log.check()  # at once: the next readable image may be a million files away
+
     shards = split_stream(dataset, split)
     if shards is None:
-        fetch = _training_fetcher(dataset, split, view, skip_log)
+        fetch = _training_fetcher(dataset, split, view, skip_log, report)
         steps = tf.data.Dataset.range(start_step, _LAST_STEP)
     else:
         fetch = _record_fetcher(view, report, plan.slice)
@@ -192,7 +196,8 @@ def evaluation_images(dataset: Dataset, split: str, *, skip_log: SkipLog | None 
         image = tf.ensure_shape(tf.io.parse_tensor(image, tf.uint8), [None, None, 3])
         return image, label, index
 
-    return _finished(parts, partial(_readable, loader)).unbatch().map(without_autograph(parse))
+    batches = _finished(parts, partial(_readable, loader), ahead=CORES)
+    return batches.unbatch().map(without_autograph(parse))
 
 
 def _in_order(
@@ -227,7 +232,9 @@ def _readable(
     return images, tf.gather(labels, positions), first + positions
 
 
-def _training_fetcher(dataset: Dataset, split: str, view: TrainView, skip_log: SkipLog) -> Fetch:
+def _training_fetcher(
+    dataset: Dataset, split: str, view: TrainView, skip_log: SkipLog, report: Report
+) -> Fetch:
     """Return (draws [b, DRAWS], indices [b]) -> (images [b, S, S, 3] uint8, labels [b])."""
     size = view.image_size
     # Windows are cut out of whole images, which fit into memory as squares only if they are square.
@@ -246,7 +253,7 @@ def _training_fetcher(dataset: Dataset, split: str, view: TrainView, skip_log: S
         return views.train_square_of_file(examples.contents(index), view, draws)
 
     spec = tf.TensorSpec([size, size, 3], tf.uint8)
-    loader = Loader(load, spec, partial(skip_log.add, split), examples.names, examples.image)
+    loader = Loader(load, spec, report, examples.names, examples.image)
 
     def fetch(draws: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sources, images = loader.every(indices, draws)
@@ -279,9 +286,11 @@ def _watching(skip_log: SkipLog | None, dataset: Dataset, split: str) -> tuple[S
     return skip_log, partial(skip_log.add, split)
 
 
-def _finished(numbers: tf.data.Dataset, batch: Callable, rebatch: int | None = None) -> tf.data.Dataset:
+def _finished(
+    numbers: tf.data.Dataset, batch: Callable, rebatch: int | None = None, ahead: int = _STEPS_IN_FLIGHT
+) -> tf.data.Dataset:
     """Map step numbers to batches, in order, a little ahead of their use."""
-    batches = numbers.map(without_autograph(batch), num_parallel_calls=_STEPS_IN_FLIGHT, deterministic=True)
+    batches = numbers.map(without_autograph(batch), num_parallel_calls=ahead, deterministic=True)
     if rebatch is not None:  # fill the gaps that unreadable images left
         batches = batches.rebatch(rebatch)
     options = tf.data.Options()

@@ -21,7 +21,8 @@ from keras_resnet.data.other_formats import NO_LABEL
 from keras_resnet.errors import UserError, unwrapped
 
 MEMORY_BYTES = 2 * 2**30  # splits whose shards are no larger are kept in memory, encoded
-BUFFER = 4096  # records shuffled among each other: about 450 MB of ImageNet
+BUFFER = 4096  # records shuffled among each other: about 450 MB of ImageNet; fewer where they are larger
+BUFFER_BYTES = 2**29
 _OPEN_SHARDS = 16
 _BLOCK = 4
 
@@ -39,6 +40,7 @@ class Shards:
         name_key: feature with the image's name, if there is one.
         first_label: label of the first class: 1 in the common ImageNet layout, else 0.
         classes: their number, where known; images with labels beyond it are unreadable.
+        buffer: records that are shuffled among each other.
     """
 
     files: tuple[str, ...]
@@ -49,6 +51,7 @@ class Shards:
     name_key: str | None = None
     first_label: int = 0
     classes: int | None = None
+    buffer: int = BUFFER
 
     @property
     def images(self) -> int:
@@ -56,10 +59,10 @@ class Shards:
         return sum(self.takes)
 
     @property
-    def fits_memory(self) -> bool:
-        """Whether the split is small enough to be read whole."""
+    def size(self) -> int:
+        """Bytes of the shards."""
         # By TensorFlow, since TFDS' folder may be in a cloud: gs://…
-        return sum(tf.io.gfile.stat(file).length for file in self.files) <= MEMORY_BYTES
+        return sum(tf.io.gfile.stat(file).length for file in self.files)
 
     def part(self, start: int, stop: int) -> Shards:
         """Return records `start` to `stop` of the split."""
@@ -88,7 +91,7 @@ class Shards:
             deterministic=True,
         )
         seed = tf.bitcast(tf.random.experimental.stateless_split(key, 1)[0], tf.int64)[0]
-        return self._parsed(records.shuffle(BUFFER, seed=seed, reshuffle_each_iteration=False))
+        return self._parsed(records.shuffle(self.buffer, seed=seed, reshuffle_each_iteration=False))
 
     def read(self) -> tuple[list[bytes], np.ndarray, list[str]]:
         """Read the split into memory: contents, labels [N] int32 and names.
@@ -141,6 +144,11 @@ class Shards:
             return contents, tf.where(usable, label, 0), name
 
         return records.map(without_autograph(parse), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def buffer_for(record_bytes: int) -> int:
+    """How many records of that size on average to shuffle among each other."""
+    return min(BUFFER, max(_OPEN_SHARDS * _BLOCK, BUFFER_BYTES // max(1, record_bytes)))
 
 
 def count_records(file: str) -> int:

@@ -25,7 +25,7 @@ class SkipLog:
         self.limit = limit
         self._totals: dict[str, int] = {}
         self._reasons: dict[str, dict[str, str]] = {}  # by split and name
-        self._earlier: set[tuple[str, str]] = set()  # that were read from a file and not met since
+        self._earlier: dict[str, set[str]] = {}  # by split: read from a file and not met since
         self._lock = threading.Lock()
 
     @property
@@ -44,20 +44,20 @@ class SkipLog:
         """Record one image; a name already recorded changes nothing."""
         with self._lock:
             self._reasons.setdefault(split, {}).setdefault(name, reason)
-            self._earlier.discard((split, name))
+            self._earlier.get(split, set()).discard(name)
 
     def check(self) -> None:
         """Raise `UserError` when more than `limit` of a split's images turned out to be unreadable."""
         with self._lock:
             for split, total in self._totals.items():
-                reasons = self._reasons[split]
-                met = [name for name in reasons if (split, name) not in self._earlier]
-                if len(met) > self.limit * total:
-                    name, reason = met[0], reasons[met[0]]
+                reasons, earlier = self._reasons[split], self._earlier.get(split, set())
+                met = len(reasons) - len(earlier)
+                if met > self.limit * total:
+                    name = next(name for name in reasons if name not in earlier)
                     raise UserError(
-                        f"{len(met)} of {total} images of split {split!r} are unreadable (first: {name}: "
-                        f"{reason}), more than the accepted {100 * self.limit:g}%: fix the data set, or "
-                        "accept more with --skip-limit"
+                        f"{met} of {total} images of split {split!r} are unreadable (first: {name}: "
+                        f"{reasons[name]}), more than the accepted {100 * self.limit:g}%: fix the data set, "
+                        "or accept more with --skip-limit"
                     )
 
     @contextmanager
@@ -82,7 +82,7 @@ class SkipLog:
                 split, name = row.get("split") or "train", row["name"]
                 if name not in self._reasons.get(split, {}):
                     self.add(split, name, row["reason"])
-                    self._earlier.add((split, name))
+                    self._earlier.setdefault(split, set()).add(name)
 
     def write(self, path: str | Path) -> None:
         """Write `split,name,reason` lines to the CSV file `path`; the file says so too where none was.

@@ -199,5 +199,6 @@ class _Run:
             "dataset": self.dataset.name,
             "split": self.split,
             "images": self.dataset.images(self.split),
+            "classes": list(self.dataset.label_names),
             "view": [view.name, view.image_size, view.resize, list(view.sizes)],
         }

@@ -85,23 +85,25 @@ def _images(scores: Scores, dataset: Dataset, numbers: set[int]) -> dict[int, tu
     """
     import tensorflow as tf
 
+    from keras_resnet.data.decode import decode_image
     from keras_resnet.data.examples import split_examples, split_stream
-    from keras_resnet.data.pipeline import evaluation_images
+    from keras_resnet.data.streams import evaluation_records
 
     found: dict[int, tuple[np.ndarray, int]] = {}
     if dataset.images(scores.split) != len(scores.index) + len(scores.skipped):
         return found  # a number may mean another image now
-    if split_stream(dataset, scores.split) is None:
+    stream = split_stream(dataset, scores.split)
+    if stream is None:
         examples = split_examples(dataset, scores.split)
         for number in numbers:
             with suppress(tf.errors.OpError, UnicodeDecodeError):  # damaged since
                 found[number] = examples.image(np.int64(number)).numpy(), int(examples.labels[number])
         return found
-    for image, label, index in evaluation_images(dataset, scores.split):
-        if int(index) in numbers:
-            found[int(index)] = (image.numpy(), int(label))
-        if len(found) == len(numbers):
-            break
+    wanted = tf.constant(sorted(numbers), tf.int64)
+    records = evaluation_records(stream, 1, 1, 0).filter(lambda index, *_: tf.reduce_any(index == wanted))
+    for index, contents, labels, _ in records.take(len(numbers)):
+        with suppress(tf.errors.OpError, UnicodeDecodeError):
+            found[int(index)] = decode_image(contents[0]).numpy(), int(labels[0])
     return found
 
 

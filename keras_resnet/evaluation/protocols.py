@@ -16,6 +16,7 @@ from keras_resnet.saving import ModelInfo
 if TYPE_CHECKING:
     from keras_resnet.evaluation.classifier import Classifier
 
+_SECRET = ("imagenet2012", "i_naturalist20", "diabetic_retinopathy_detection")  # TFDS' names
 VIEWS: tuple[str, ...] = ("single", "10-crop", "multi-scale")
 
 
@@ -31,8 +32,8 @@ def data_of(info: ModelInfo, model: str, named: str | None = None) -> str:
 
 
 def evaluation_split(dataset: Dataset) -> str:
-    """The split that errors are reported on: "test", but for ImageNet, whose test labels are secret."""
-    if "test" in dataset.splits and not dataset.name.startswith("imagenet2012"):
+    """The split that errors are reported on: "test", but of data sets whose test labels are secret."""
+    if "test" in dataset.splits and not dataset.name.startswith(_SECRET):
         return "test"
     return validation_split(dataset) if set(dataset.splits) != {"all"} else "all"
 

@@ -40,7 +40,8 @@ class Replicated:
         share = self.share or -(-count // self.local)
         missing = share * self.local - count
         if missing:
-            images = tf.concat([images, tf.repeat(images[-1:], missing, axis=0)], axis=0)
+            with tf.device("CPU:0"):  # where they are
+                images = tf.concat([images, tf.repeat(images[-1:], missing, axis=0)], axis=0)
         if self.local == 1:
             parts: Any = images
         else:
@@ -52,7 +53,8 @@ class Replicated:
 
     def _part(self, images: Any, replica: int, share: int) -> Any:
         start = replica % self.local * share  # replica numbers count over all workers
-        return images[start : start + share]
+        with tf.device("CPU:0"):
+            return images[start : start + share]
 
 
 def local_replicas(strategy: Any) -> int:

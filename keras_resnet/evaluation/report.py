@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_resnet.evaluation import charts
 from keras_resnet.evaluation.mistakes import gallery
-from keras_resnet.evaluation.result import Evaluation, mcnemar
+from keras_resnet.evaluation.result import WHOLE_MATRIX, Evaluation, mcnemar
 from keras_resnet.pages.blocks import (
     Block,
     Code,
@@ -29,7 +29,6 @@ from keras_resnet.pages.writing import write_page
 if TYPE_CHECKING:
     from keras_resnet.data.sources import Dataset
 
-WHOLE_MATRIX = 20  # classes; a larger confusion matrix is shown by its largest cells
 SHOWN_CLASSES = 20
 SHOWN_CONFUSIONS = 20
 SHOWN_SKIPPED = 200

@@ -14,6 +14,8 @@ from keras_resnet.evaluation import metrics
 from keras_resnet.evaluation.metrics import Calibration, McNemar
 from keras_resnet.evaluation.scores import Scores, average, load_scores
 
+WHOLE_MATRIX = 20  # classes; of a larger confusion matrix only the cells that are not 0 are told
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -85,6 +87,13 @@ class Evaluation:
         """Expected calibration error, a fraction."""
         return self.calibration.ece
 
+    def _confusions(self) -> list[list[int]]:
+        """The matrix; of many classes only the cells that are not 0, as (true, predicted, images)."""
+        if len(self.confusion) <= WHOLE_MATRIX:
+            return self.confusion.tolist()
+        cells = np.argwhere(self.confusion)
+        return np.column_stack([cells, self.confusion[tuple(cells.T)]]).tolist()
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON: all numbers, but not the scores of single images."""
         scores = self.scores
@@ -102,7 +111,7 @@ class Evaluation:
             "ece": self.ece,
             "label_names": list(scores.label_names),
             "per_class_error": [None if np.isnan(e) else float(e) for e in self.per_class_error],
-            "confusion": self.confusion.tolist(),
+            "confusion": self._confusions(),
             "calibration": {
                 name: [None if np.isnan(v) else float(v) for v in getattr(self.calibration, name)]
                 for name in ("confidence", "accuracy", "images")

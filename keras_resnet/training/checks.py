@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_resnet.data.examples import split_stream
 from keras_resnet.data.slices import split_name
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import UsageError, UserError
@@ -64,6 +65,8 @@ def check_splits(settings: RunSettings, dataset: Dataset) -> None:
             f"--hold-out {settings.hold_out} moves images from train to val: with it --split names train and "
             f"--val-split val, or slices of them, not {split} and {val_split}"
         )
+    for part in (split, val_split):
+        split_stream(dataset, part)  # refuses to hold images out of a stream
     shared = min(stop, val_stop) - max(start, val_start)
     if names[0] == names[1] and shared > 0:
         raise UsageError(
@@ -75,13 +78,14 @@ def check_splits(settings: RunSettings, dataset: Dataset) -> None:
 def data_facts(settings: RunSettings, dataset: Dataset) -> dict[str, Any]:
     """What `run.json` keeps of the data, to notice a change of it.
 
-    {classes, training_images, val_split, validation_images} and, where a slice is trained on, what it is a
-    slice of: {split_images}.
+    {classes, class_names (a checksum of them, in their order), training_images, val_split, validation_images}
+    and, where a slice is trained on, what it is a slice of: {split_images}.
     """
     split, val_split = settings.split, split_to_validate(settings, dataset)
     images, whole = dataset.images(split), dataset.splits[split_name(split)]
     return {
         "classes": dataset.classes,
+        "class_names": zlib.crc32("\n".join(dataset.label_names).encode(errors="surrogateescape")),
         "training_images": images,
         **({} if images == whole else {"split_images": whole}),
         "val_split": val_split,
@@ -97,7 +101,13 @@ def check_data(
     `before` is its `data_facts`, as far as they were kept; None where none were.
     """
     now = data_facts(settings, dataset)
-    if any(now.get(key) != value for key, value in (before or {}).items()):
+    changed = [key for key, value in (before or {}).items() if now.get(key) != value]
+    if changed == ["class_names"]:
+        raise UserError(
+            f"the classes of {dataset.name} have other names or another order than when the run in {workdir} "
+            "began, and their numbers would mean others: give them back, or --fresh starts over"
+        )
+    if changed:
         raise UserError(
             f"{dataset.name} has changed since the run in {workdir} began: {_told(before or {})} then, "
             f"{_told(now)} now: --fresh starts over"

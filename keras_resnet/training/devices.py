@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import resource
-import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import tensorflow as tf
 
 from keras_resnet.errors import UsageError, UserError, first_line
 from keras_resnet.recipes import Precision
+from keras_resnet.training.cluster import cluster_resolver, set_cluster
 
 
 def make_strategy(
@@ -38,26 +38,40 @@ def make_strategy(
         UserError: the machine has no such devices.
     """
     if workers:
-        _set_cluster(workers, worker_index)
+        set_cluster(workers, worker_index)
     elif worker_index is not None:
         raise UsageError(f"--worker-index {worker_index}: --workers must list all of them")
-    resolver = _cluster_resolver()
+    resolver = cluster_resolver()
     if devices == "tpu":
         return _tpu_strategy()
     if resolver is not None:
         _hide_devices(devices)
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        # Left to itself, TensorFlow takes the slower ring.
+        kinds = tf.distribute.experimental.CommunicationImplementation
+        implementation = kinds.NCCL if tf.config.get_visible_devices("GPU") else kinds.AUTO
+        options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     kind, _, number = devices.partition(":")
     if kind == "cpu":
         count = _positive(number or "1", devices)
+        _show_gpus([])
         return tf.distribute.MirroredStrategy(_logical_cpus(count))
-    gpus = tf.config.list_logical_devices("GPU")
-    if devices == "all":
-        names = [gpu.name for gpu in gpus] or _logical_cpus(1)
-    else:
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus and Path("/dev/nvidia0").exists():
+        print("TensorFlow does not see this machine's GPU: pip install 'keras-resnet[gpu]'", file=sys.stderr)
+    count = len(gpus)
+    if devices != "all":
         hint = f"--devices cpu:{devices} splits the CPU into {devices} devices instead"
-        names = [gpu.name for gpu in gpus[: _gpu_count(devices, len(gpus), hint)]] or _logical_cpus(1)
-    return tf.distribute.MirroredStrategy(names)
+        count = _gpu_count(devices, len(gpus), hint)
+        _show_gpus(gpus[:count])
+    names = [gpu.name for gpu in tf.config.list_logical_devices("GPU")][:count]
+    return tf.distribute.MirroredStrategy(names or _logical_cpus(1))
+
+
+def _show_gpus(gpus: Sequence[Any]) -> None:
+    """TensorFlow takes the memory of every GPU that it sees, and computes there."""
+    with suppress(RuntimeError):  # it has begun already, in a program of the user's own
+        tf.config.set_visible_devices(gpus, "GPU")
 
 
 def distribute(
@@ -147,9 +161,16 @@ def peak_memory(strategy: tf.distribute.Strategy) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def on_accelerator(strategy: tf.distribute.Strategy) -> bool:
-    """Whether the replicas are GPUs or TPUs, where XLA pays (on a CPU it halves the speed)."""
-    return any(kind in strategy.extended.worker_devices[0].upper() for kind in ("GPU", "TPU"))
+def compiled_by_xla(strategy: tf.distribute.Strategy) -> bool:
+    """Whether a replica's step is: on GPUs (on a CPU it halves the speed; TPUs know nothing else).
+
+    KERAS_RESNET_XLA=0 turns it off. With deterministic kernels (TF_DETERMINISTIC_OPS=1) XLA lacks the
+    gradient of max pooling.
+    """
+    from tensorflow.python.framework.config import is_op_determinism_enabled  # as Keras asks
+
+    wanted = os.environ.get("KERAS_RESNET_XLA") != "0" and not is_op_determinism_enabled()
+    return wanted and "GPU" in strategy.extended.worker_devices[0].upper()
 
 
 def _positive(number: str, devices: str) -> int:
@@ -182,39 +203,6 @@ def _logical_cpus(count: int) -> list[str]:
     return [device.name for device in tf.config.list_logical_devices("CPU")[:count]]
 
 
-def _set_cluster(workers: Sequence[str], index: int | None) -> None:
-    if index is None or not 0 <= index < len(workers):
-        raise UsageError(
-            f"--workers names {len(workers)} workers: --worker-index must be 0…{len(workers) - 1}"
-        )
-    for worker in workers:
-        host, _, port = worker.rpartition(":")
-        if not host or not port.isdigit():
-            raise UsageError(f"--workers: {worker!r} is not HOST:PORT")
-    cluster = {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": index}}
-    os.environ["TF_CONFIG"] = json.dumps(cluster)
-
-
-def _cluster_resolver() -> Any:
-    """What TF_CONFIG or Slurm says of the cluster, or None on one machine."""
-    if os.environ.get("TF_CONFIG"):
-        try:
-            cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
-            workers = [*cluster.get("chief", ()), *cluster.get("worker", ())]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                'TF_CONFIG is not of the form {"cluster": {"worker": […]}, "task": {…}}'
-            ) from error
-        if len(workers) > 1:
-            return tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-    if tasks > 1 and not os.environ.get("TF_CONFIG"):
-        # The resolver counts GPUs by nvidia-smi, and shares them out; where there are none it must not.
-        cpus = {} if shutil.which("nvidia-smi") else {"gpus_per_node": tasks, "gpus_per_task": 1}
-        return tf.distribute.cluster_resolver.SlurmClusterResolver(**cpus, auto_set_gpu=not cpus)
-    return None
-
-
 def _hide_devices(devices: str) -> None:
     """Several machines use all of their GPUs, or none where the CPU was asked for."""
     if devices.startswith("cpu"):
@@ -222,16 +210,19 @@ def _hide_devices(devices: str) -> None:
             raise UsageError(f"--devices {devices}: with several workers each CPU is one device, cpu:1")
         tf.config.set_visible_devices([], "GPU")
     elif devices != "all":
-        gpus = tf.config.list_physical_devices("GPU")
+        gpus = tf.config.get_visible_devices("GPU")
         count = _gpu_count(devices, len(gpus), "--devices all takes those that each machine has")
         tf.config.set_visible_devices(gpus[:count], "GPU")
 
 
 def _tpu_strategy() -> tf.distribute.Strategy:
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+        # "local": a TPU VM, where nothing names the TPU.
+        named = os.environ.get("TPU_NAME") or os.environ.get("KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS")
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(**({} if named else {"tpu": "local"}))
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, tf.errors.OpError) as error:
-        raise UserError("--devices tpu: no TPU found (set TPU_NAME, or run on a TPU VM)") from error
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        reason = first_line(error)[:200]
+        raise UserError(f"--devices tpu: no TPU, or none that this TensorFlow can use ({reason})") from error
     return tf.distribute.TPUStrategy(resolver)

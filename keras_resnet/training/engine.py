@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from keras_resnet.errors import UserError
 from keras_resnet.recipes import Recipe
-from keras_resnet.training.devices import on_accelerator
+from keras_resnet.training.devices import compiled_by_xla
 from keras_resnet.training.optimization import SGD, LossScale, WeightAverage
 
 
@@ -66,7 +66,7 @@ class Engine:
             self.loss_scale = LossScale() if half else None
         # Moving averages of batch normalisation, kept equal on all replicas by averaging them.
         self._moving = [variable.value for variable in moving]
-        self._gradients = tf.function(self._loss_and_gradients, jit_compile=on_accelerator(strategy) or None)
+        self._gradients = tf.function(self._loss_and_gradients, jit_compile=compiled_by_xla(strategy) or None)
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._evaluate = tf.function(self._evaluate_batch, reduce_retracing=True)
 
@@ -187,7 +187,8 @@ class Engine:
         def count(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = self.model(images, training=False)
             wrong = tf.argmax(logits, -1, tf.int32) != tf.cast(labels, tf.int32)
-            return tf.reduce_sum(tf.cast(wrong, tf.int32)), tf.size(labels)
+            # Not as integers: GPUs of several machines cannot sum those.
+            return tf.reduce_sum(tf.cast(wrong, tf.float32)), tf.cast(tf.size(labels), tf.float32)
 
         wrong, size = self.strategy.run(count, args=(images, labels))
         return self.strategy.reduce("SUM", wrong, None), self.strategy.reduce("SUM", size, None)

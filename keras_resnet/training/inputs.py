@@ -54,13 +54,23 @@ class Inputs:
         skip_limit: float = 0.05,
     ) -> Inputs:
         """Compute the statistics; a run that starts from given weights keeps their normalisation."""
-        needed = initial is None or settings.recipe.color
+        needed = cls.needs_statistics(settings, initial)
         statistics = compute_statistics(dataset, settings.split) if needed else IMAGENET
         if initial is None:
             mean, std = normalization(statistics, settings.recipe.normalization, settings.image_size)
         else:
             mean, std = initial["normalization/mean"], initial["normalization/std"]
         return cls(settings, dataset, strategy, statistics, mean, std, SkipLog(skip_limit))
+
+    @staticmethod
+    def needs_statistics(settings: RunSettings, initial: State | None) -> bool:
+        """Whether the images' own mean and colours are used, which takes a look at many of them."""
+        return initial is None or settings.recipe.color
+
+    def reads_over(self, start_step: int) -> bool:
+        """Whether reaching a step takes reading what its epoch has shown before, as in streams."""
+        stream = split_stream(self.dataset, self.settings.split) is not None
+        return stream and start_step % self.steps_per_epoch > 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,7 +121,8 @@ class Inputs:
             plan = Plan(self.settings.seed, images, recipe.batch_size, worker, workers)
             classes = self.dataset.classes
             batches = augment(batches, recipe, classes, plan, start_step=start_step, mean=self.mean)
-        return batches
+        # Of finite ones several machines would agree on whether there is a next, at every step.
+        return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     def validation(self) -> Any:
         """Every validation image once, as batches (images, labels, index), distributed."""

@@ -112,7 +112,7 @@ class _Run:
         if settings.initial_weights:
             sides = (settings.image_size, settings.image_size)
             self.initial = initial_state(settings.initial_weights, settings.architecture, sides)
-        if not dataset.is_small:
+        if not dataset.is_small and Inputs.needs_statistics(settings, self.initial):
             say(f"looking at the colours of {dataset.name} …", self.quiet)
         skip_limit = self.habits.skip_limit
         self.inputs = Inputs.prepare(settings, dataset, self.strategy, self.initial, skip_limit)
@@ -174,8 +174,12 @@ class _Run:
                 reporter.say(line)
             if first_step:
                 reporter.say(f"resuming at step {first_step:,} of {self.total_steps:,}")
+            if self.inputs.reads_over(first_step):
+                reporter.say("reading over the images that the epoch has shown already …")
             with self.inputs.skips.watch(), device_errors(self.strategy, self.workdir):
-                loop.run(iter(self.inputs.training(first_step)), self.inputs.validation)
+                batches = iter(self.inputs.training(first_step))
+                self.inputs.validation()  # small splits are decoded now: later, signals would have to wait
+                loop.run(batches, self.inputs.validation)
                 return self._finish(loop)
         except (Interrupted, KeyboardInterrupt):
             self.record.update("interrupted", step=max(first_step, loop.step))

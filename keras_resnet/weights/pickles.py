@@ -27,6 +27,27 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_TUPLE": tuple,
 }
+
+
+class Unread:
+    """Stands for what a pickle names and nobody here knows: takes whatever it is given, and does nothing.
+
+    Training scripts put their options, counters and NumPy's numbers beside the weights.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __call__(self, *_: Any) -> Unread:
+        """It is its own result."""
+        return self
+
+    def append(self, _: Any) -> None:
+        """Take an item, as a list would."""
+
+    extend = append
+
+
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -37,7 +58,7 @@ def read_pickle(
 
     Args:
         file: a binary file, or bytes as one.
-        find: (module, name) → the function that answers for that name; raises if there is none.
+        find: (module, name) → the function that answers for that name; `Unread` if there is none.
         stored: the pickle's name of something that lies outside it → that.
 
     Raises:
@@ -100,7 +121,7 @@ def read_pickle(
                 if not (isinstance(module, str) and isinstance(attribute, str)):
                     raise ValueError("it names a function by something other than a name")
                 stack.append(find(module, attribute))
-            case "REDUCE":
+            case "REDUCE" | "NEWOBJ":
                 arguments, function = stack.pop(), stack.pop()
                 steps += len(arguments) + sum(len(a) for a in arguments if isinstance(a, Sized))
                 _check(steps)  # before, since the function may copy them
@@ -128,6 +149,8 @@ def ordered_dict(pairs: Iterable[tuple[Any, Any]] = ()) -> collections.OrderedDi
 
 def _filled(target: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
     """Put pairs into a dictionary. (Nested tuples may take hours to hash, large integers share one hash.)"""
+    if isinstance(target, Unread):
+        return target
     if not isinstance(target, dict):
         raise ValueError("it sets items of something other than a dictionary")
     for key, value in pairs:

@@ -1,14 +1,16 @@
 """Reads the tensors in torch's .pth, .pt and .th files without torch, and without running anything.
 
 torch files are pickles, and a pickle is a program: it names functions to call. Here only the few names that a
-state dict needs are answered, by our own functions that describe tensors; any other name ends the reading
-with an error. (Both formats: the zip archive of torch ≥ 1.6 and the older plain stream.)
+state dict needs are answered, by our own functions that describe tensors; whatever else is named stands for
+nothing, and must not be among the weights. (Two formats: the zip archive of torch ≥ 1.6 and the older plain
+stream; not the tar archive of torch ≤ 0.1.)
 """
 
 from __future__ import annotations
 
 import io
 import math
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 
 from keras_resnet.errors import UserError, first_line
-from keras_resnet.weights.pickles import ordered_dict, read_pickle
+from keras_resnet.weights.pickles import Unread, ordered_dict, read_pickle
 from keras_resnet.weights.safetensors_files import read_safetensors, widened
 
 ByteOrder = Literal["<", ">"]
@@ -120,10 +122,7 @@ class _Reader:
             return lambda tensor, *_: tensor
         if (module, name) == ("torch", "Size"):
             return lambda sizes=(): tuple(sizes)
-        raise ValueError(
-            f"it wants to run {module}.{name}; only tensors are read here (convert it with torch: "
-            "load it in a place you trust, then save model.state_dict())"
-        )
+        return Unread(f"{module}.{name}")
 
     def storage(self, pid: Any) -> _Buffer:
         kind, storage_type, key, _, count, *view = pid
@@ -155,6 +154,11 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
                 byte_order = "<"
             elif start[8:9] == b"{":
                 return read_safetensors(path)
+            elif tarfile.is_tarfile(path):
+                raise ValueError(
+                    "it is a tar archive as torch wrote until 2017: load and save it again with torch, or "
+                    "take a newer file (torchvision's resnet50-0676ba61.pth and the like)"
+                )
             else:
                 raise ValueError("it is neither a torch file nor a safetensors file")
         return _state_dict(content, byte_order)
@@ -220,6 +224,12 @@ def _state_dict(content: Any, byte_order: ByteOrder) -> dict[str, np.ndarray]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
+    for value in content.values() if isinstance(content, Mapping) else [content]:
+        if isinstance(value, Unread):
+            raise ValueError(
+                f"it wants to run {value.name}; only tensors are read here (convert it with torch: "
+                "load it in a place you trust, then save model.state_dict())"
+            )
     if not isinstance(content, Mapping):
         raise ValueError(f"it holds a {type(content).__name__}, not a state dict")
     found = {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}

@@ -21,6 +21,7 @@ Padding = Literal["both", "end"]
 
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 _WRAPPERS = re.compile(r"^((module|_orig_mod|model)\.)+")  # DataParallel, torch.compile, Lightning
+_TIMM_VGG = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
 _COUNTER = "num_batches_tracked"
 
 
@@ -92,6 +93,9 @@ def from_torch(
     """
     tensors = {_unwrapped(name): array for name, array in tensors.items()}
     tensors = {name: array for name, array in tensors.items() if not name.endswith(_COUNTER)}
+    for name in ("classifier.0.weight", "classifier.3.weight"):
+        if name in tensors and tensors[name].ndim == 4:  # timm's are convolutions of the whole map
+            tensors[name] = tensors[name].reshape(len(tensors[name]), -1)
     akamaster = "linear.weight" in tensors
     names = torch_names(
         architecture,
@@ -170,7 +174,9 @@ def is_akamaster(tensors: Mapping[str, np.ndarray]) -> bool:
 
 
 def _unwrapped(name: str) -> str:
-    return _WRAPPERS.sub("", name)
+    """Without the prefixes of wrappers; timm's names of VGG's last layers as torchvision's."""
+    layer, _, weight = _WRAPPERS.sub("", name).rpartition(".")
+    return f"{_TIMM_VGG.get(layer, layer)}.{weight}" if layer else weight
 
 
 def _described(architecture: Architecture) -> str:

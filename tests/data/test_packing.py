@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 from keras_resnet.data import packing, pipeline
 from keras_resnet.data.sources import open_dataset
 from keras_resnet.data.views import eval_view
-from keras_resnet.errors import UsageError
+from keras_resnet.errors import UsageError, UserError
 
 
 def test_packing_writes_the_common_layout(packed_root, folder):
@@ -32,7 +33,7 @@ def test_packing_writes_the_common_layout(packed_root, folder):
         assert text == corpus.CLASSES[label - 1]
         name = features["image/filename"].bytes_list.value[0].decode()
         contents = features["image/encoded"].bytes_list.value[0]
-        assert contents == (Path(folder.name) / "train" / text / name).read_bytes()
+        assert contents == (Path(folder.name) / "train" / name).read_bytes()
         texts.add(text)
     assert texts == set(corpus.CLASSES)  # shuffled: no shard of one class alone
 
@@ -50,6 +51,29 @@ def test_splits_of_any_name_are_packed(folder, tmp_path):
         replace(folder, splits=splits, listings={**folder.listings, **more}), tmp_path / "out", shards=2
     )
     assert open_dataset(str(tmp_path / "out")).splits == splits
+
+
+def test_an_image_that_is_gone_stops_all_shards_at_once(folder, tmp_path, monkeypatch):
+    """Not when those before it and those at work are complete: of ImageNet each takes minutes."""
+    contents, read = packing._contents, []
+
+    def slowly(examples, index):
+        read.append(index)
+        if len(read) == 2:
+            raise FileNotFoundError(2, "No such file or directory", "photo.jpg")
+        time.sleep(0.1)
+        return contents(examples, index)
+
+    monkeypatch.setattr(packing, "_contents", slowly)
+    with pytest.raises(UserError, match=r"cannot pack .*No such file"):
+        packing.pack(folder, tmp_path / "out", shards=2, threads=2)
+    assert len(read) < 8  # of 36
+
+
+def test_the_images_packed_are_counted(folder, tmp_path):
+    done = []
+    packing.pack(folder, tmp_path / "out", shards=3, advance=done.append)
+    assert sorted(done) == [12, 12, 12, 12]
 
 
 def test_packing_refuses_a_folder_in_use(folder, packed_root):

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet.data import packing, pipeline, records
+from keras_resnet.data.examples import split_stream
 from keras_resnet.data.inspect import inspect
 from keras_resnet.data.skips import SkipLog
 from keras_resnet.data.sources import hold_out, open_dataset
@@ -143,9 +144,24 @@ def test_images_are_held_out_of_shards(packed):
     assert np.bincount(seen(parted, split="train")[1]).tolist() == [10, 10, 10]
 
 
+def test_few_large_records_are_shuffled_among_each_other(stream, monkeypatch):
+    """Not as many as of small ones: the buffer has a bound in bytes."""
+    monkeypatch.undo()
+    assert [records.buffer_for(size) for size in (0, 115_000, 2**20, 4 * 2**20, 2**30)] == [
+        4096,
+        4096,
+        512,
+        128,
+        64,
+    ]
+    monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(records, "BUFFER_BYTES", 70 * (stream.shards["train"].size // 36))
+    assert split_stream(stream, "train").buffer == 70
+
+
 def test_shards_may_lie_where_only_tensorflow_reaches(packed):
     shards = packed.shards["train"]
-    assert replace(shards, files=tuple(f"file://{file}" for file in shards.files)).fits_memory
+    assert replace(shards, files=tuple(f"file://{file}" for file in shards.files)).size == shards.size > 0
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "shorter"])

@@ -79,6 +79,13 @@ def test_class_folders_are_found_sorted_nested_linked_and_in_any_case(tmp_path):
     assert validation_split(dataset) == "val"
 
 
+def test_test_images_without_labels_are_left_out(tmp_path, capsys):
+    """As ImageNet comes: train/ and val/ by class, test/ as one folder of files."""
+    path = make(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/2.png", "val/b/2.png", "test/3.png")
+    assert open_dataset(path).splits == {"train": 2, "val": 2}
+    assert f"{tmp_path}/test has no class folders and is left out" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
     """Not left out, nor taken for an empty class."""
     path = make(

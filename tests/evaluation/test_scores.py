@@ -94,6 +94,14 @@ def test_few_classes_and_absent_classes_are_valid_json():
     json.dumps(found.to_json(), allow_nan=False)
 
 
+def test_of_many_classes_only_the_cells_that_are_not_0_are_told():
+    found = Evaluation.from_scores(some_scores(6, classes=25))
+    cells = found.to_json()["confusion"]
+    assert sum(images for *_, images in cells) == found.confusion.sum() == 40
+    assert all(found.confusion[true, predicted] == images > 0 for true, predicted, images in cells)
+    json.dumps(cells)
+
+
 def test_mcnemar_of_two_evaluations():
     first, second = (Evaluation.from_scores(some_scores(seed)) for seed in (1, 2))
     right = [e.scores.probabilities.argmax(1) == e.scores.labels for e in (first, second)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +18,8 @@ import tensorflow as tf
 
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.training.checkpoints import FOLDER, latest_checkpoint
-from keras_resnet.training.devices import _cluster_resolver, _hide_devices, make_strategy, workers_of
+from keras_resnet.training.cluster import cluster_resolver
+from keras_resnet.training.devices import _hide_devices, make_strategy, workers_of
 from keras_resnet.training.progress import read_history
 
 LENGTH = ("--epochs", "4")  # 72 steps: long enough to lose a worker on the way
@@ -129,7 +129,7 @@ def test_impossible_devices_are_refused(arguments, message):
 
 
 def test_a_worker_with_fewer_gpus_than_asked_for_is_refused(monkeypatch):
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["one"])
     with pytest.raises(UserError, match="--devices 2: GPUs on this machine: 1"):
         _hide_devices("2")
 
@@ -138,19 +138,50 @@ def test_a_worker_with_fewer_gpus_than_asked_for_is_refused(monkeypatch):
 def test_a_chief_is_the_first_worker(monkeypatch, kind, index, worker):
     cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}}))
-    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy, cluster_resolver=_cluster_resolver())
+    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy, cluster_resolver=cluster_resolver())
     assert workers_of(strategy) == (worker, 3)
 
 
-def test_slurm_names_the_workers_on_machines_without_gpus(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    monkeypatch.setattr(shutil, "which", lambda program: None)
-    step = {"PROCID": "3", "STEP_NUM_TASKS": "4", "STEP_NODELIST": "n[1-2]", "STEP_TASKS_PER_NODE": "2(x2)"}
+def slurm(monkeypatch, **step):
+    monkeypatch.setenv("TF_CONFIG", "")  # which is set, and has to be as it was afterwards
     for name, value in step.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    resolver = _cluster_resolver()
+    return cluster_resolver()
+
+
+def test_slurm_names_the_workers_on_machines_without_gpus(monkeypatch):
+    nodes = {"STEP_NODELIST": "n[1-2]", "STEP_TASKS_PER_NODE": "2(x2)"}
+    resolver = slurm(monkeypatch, PROCID="3", STEP_NUM_TASKS="4", **nodes)
     assert resolver.cluster_spec().as_dict() == {"worker": ["n1:8888", "n1:8889", "n2:8888", "n2:8889"]}
     assert (resolver.task_type, resolver.task_id) == ("worker", 3)
+    assert isinstance(
+        resolver, tf.distribute.cluster_resolver.TFConfigClusterResolver
+    )  # counts what is there
+
+
+def test_slurms_order_of_nodes_is_not_that_of_texts(monkeypatch):
+    """Task 2 is the first on n10, whatever its place in TensorFlow's list."""
+    own = []
+    for place in range(4):
+        nodes = {"STEP_NODELIST": "n[9-11]", "STEP_TASKS_PER_NODE": "2,1(x2)"}
+        resolver = slurm(monkeypatch, PROCID=str(place), STEP_NUM_TASKS="4", **nodes)
+        own.append(resolver.cluster_spec().as_dict()["worker"][resolver.task_id])
+    assert own == ["n9:8888", "n9:8889", "n10:8888", "n11:8888"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "bound", "shown"),
+    [("abcd", False, "cd"), ("c", True, None), ("ab", True, None), ("", False, None)],
+)
+def test_tasks_of_one_node_share_its_gpus(monkeypatch, gpus, bound, shown):
+    """Unless Slurm has given each task its own (--gpus-per-task)."""
+    seen = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(gpus))
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: seen.append("".join(devices)))
+    bound_to = {"GPUS_PER_TASK": "1"} if bound else {}
+    nodes = {"STEP_NODELIST": "n[1-2]", "STEP_TASKS_PER_NODE": "2(x2)"}
+    slurm(monkeypatch, PROCID="1", STEP_NUM_TASKS="4", **nodes, **bound_to)
+    assert seen == ([] if shown is None else [shown])
 
 
 @pytest.mark.parametrize("nonsense", ["{nonsense", '{"cluster": []}', "{}"])

@@ -172,6 +172,9 @@ def test_changed_data_is_noticed(tmp_path):
         UserError, match=r"1,197 training images of 10 classes, .* then, 1,000 training images"
     ):
         train(unfinished, fewer, tmp_path, quiet=True)
+    renamed = replace(DIGITS, label_names=("zero", *DIGITS.label_names[1:]))
+    with pytest.raises(UserError, match="the classes of digits have other names or another order"):
+        train(unfinished, renamed, tmp_path, quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +43,25 @@ def levels(batches) -> set[int]:
     return {int(level) for images, *_ in batches for level in images[:, 0, 0, 0]}
 
 
+def test_nothing_is_held_out_of_a_stream_and_nothing_written_then(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    stream = open_dataset(
+        str(packing.pack(open_dataset(str(folder)), tmp_path / "packed", shards=2)), held_out=4
+    )
+    chosen = settings(data=stream, overrides=ONE_STEP, recipe="cifar-fast", hold_out=4)
+    with pytest.raises(UsageError, match="too large to hold out images class by class"):
+        train(chosen, stream, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_what_an_epoch_of_a_stream_has_shown_is_told_to_be_read_over(folder, tmp_path, monkeypatch):
+    data = open_dataset(str(packing.pack(open_dataset(str(folder)), tmp_path / "packed", shards=2)))
+    assert not inputs(data, val_split="train[75%:]", split="train[:75%]").reads_over(1)
+    monkeypatch.setattr(records, "MEMORY_BYTES", 0)
+    stream = inputs(data, val_split="train[75%:]", split="train[:75%]")
+    assert [stream.reads_over(step) for step in (0, 1, 5, 6)] == [False, True, True, False]
+
+
 @pytest.mark.parametrize("kind", ["folder", "shards", "stream"])
 def test_an_epoch_and_a_validation_show_the_images_of_their_slices(folder, kind, tmp_path, monkeypatch):
     dataset = open_dataset(str(folder))
@@ -79,6 +99,7 @@ def test_slices_are_recorded_and_others_are_refused(tmp_path):
     assert (record["settings"]["split"], record["settings"]["val_split"]) == ("train[:600]", "train[600:700]")
     assert record["data"] == {
         "classes": 10,
+        "class_names": zlib.crc32(b"0\n1\n2\n3\n4\n5\n6\n7\n8\n9"),
         "training_images": 600,
         "split_images": 1197,
         "val_split": "train[600:700]",

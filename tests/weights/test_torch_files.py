@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import argparse
+import collections
 import json
 import os
 import pickle
+import tarfile
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +78,32 @@ class Bomb:
         return os.system, (self.command,)
 
 
+def test_what_training_scripts_put_beside_the_weights_is_left_unread(tmp_path, tensors):
+    """As timm's checkpoints and those of torchvision's reference scripts have it."""
+    others = {
+        "args": argparse.Namespace(model="resnet50", lr=0.1, milestones=[30, 60]),
+        "lr_scheduler": {"milestones": collections.Counter([30, 60, 60]), "recent": collections.deque([1])},
+        "metric": np.float64(76.1),
+        "path": Path("runs"),
+    }
+    items = b"".join(
+        pickle.dumps(name, 2)[2:-1] + pickle.dumps(value, 2)[2:-1] for name, value in others.items()
+    )
+    content = state_dict_pickle(tensors).removesuffix(b"u.") + items + b"u."
+    assert len(pickle.loads(b"\x80\x02}(" + items + b"u.")) == 4
+    read = read_tensors(write_zip(tmp_path / "checkpoint.pth", content, tensors))
+    assert read.keys() == tensors.keys()
+    np.testing.assert_array_equal(read["conv1.weight"], tensors["conv1.weight"])
+
+
+def test_torchs_first_format_is_named(tmp_path):
+    with tarfile.open(tmp_path / "resnet50-19c8e357.pth", "w") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(UserError, match="a tar archive as torch wrote until 2017: load and save it again"):
+        read_tensors(tmp_path / "resnet50-19c8e357.pth")
+
+
 @pytest.mark.parametrize("legacy", [True, False])
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_nothing_in_a_pickle_is_executed(tmp_path, legacy, protocol):
@@ -82,7 +112,8 @@ def test_nothing_in_a_pickle_is_executed(tmp_path, legacy, protocol):
         (tmp_path / "bomb.pth").write_bytes(content if protocol else b"\x80\x02" + content)
     else:
         write_zip(tmp_path / "bomb.pth", content, {})
-    with pytest.raises(UserError, match=r"bomb\.pth: it wants to run (posix|nt)\.system") as caught:
+    reason = "it is a pickle, but not one that" if legacy else r"it wants to run (posix|nt)\.system"
+    with pytest.raises(UserError, match=rf"bomb\.pth: {reason}") as caught:
         read_tensors(tmp_path / "bomb.pth")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "executed").exists()

@@ -12,7 +12,7 @@ from keras_resnet.weights.safetensors_files import read_metadata
 from keras_resnet.weights.shapes import norm_of
 from keras_resnet.weights.state import get_state, set_state
 from keras_resnet.weights.torch_files import read_tensors
-from keras_resnet.weights.torch_names import from_torch, to_torch, torch_names
+from keras_resnet.weights.torch_names import classes_in, from_torch, to_torch, torch_names
 
 from .networks import pixels, random_state
 from .torch_pickles import write_checkpoint
@@ -93,6 +93,22 @@ def test_zero_channels_on_both_sides_are_a_permutation(monkeypatch):
     # And the permutation is needed.
     set_state(ours, from_torch(tensors, architecture, padding="end"))
     assert np.abs(np.asarray(ours(images)) - reference).max() > 1e-2 * np.abs(reference).max()
+
+
+def test_timms_vgg_has_other_names_for_its_last_layers():
+    """Two of them are convolutions of the whole map there (timm/models/vgg.py)."""
+    architecture = get_architecture("vgg16")
+    state = random_state(architecture, classes=7, image_size=32)
+    tensors = to_torch(state, architecture)
+    for theirs, ours, side in (("pre_logits.fc1", 0, 1), ("pre_logits.fc2", 3, 1), ("head.fc", 6, 0)):
+        weight = tensors.pop(f"classifier.{ours}.weight")
+        shape = (len(weight), -1, side, side) if side else weight.shape
+        tensors[f"{theirs}.weight"] = weight.reshape(shape)
+        tensors[f"{theirs}.bias"] = tensors.pop(f"classifier.{ours}.bias")
+    assert classes_in(tensors) == 7
+    again = from_torch(tensors, architecture)
+    for name, array in state.items():
+        np.testing.assert_array_equal(again[name], array, err_msg=name)
 
 
 def test_all_that_does_not_fit_is_listed(tmp_path):
