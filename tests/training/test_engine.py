@@ -223,3 +223,32 @@ def test_float16_skips_a_step_whose_gradients_overflow():
     after = trained.arrays()
     np.testing.assert_array_equal(before["conv1_conv/kernel"], after["conv1_conv/kernel"])
     assert after["loss_scale/scale"] == 2.0**126
+
+
+def test_only_what_gpus_of_several_machines_can_sum_is_summed(monkeypatch):
+    """They have no sum of integers."""
+    summed = []
+    reduce = tf.distribute.MirroredStrategy.reduce
+
+    def noted(self, operation, value, axis):
+        summed.append(value.dtype)
+        return reduce(self, operation, value, axis)
+
+    monkeypatch.setattr(tf.distribute.MirroredStrategy, "reduce", noted)
+    engine().evaluate([batch()])
+    assert summed and all(dtype.is_floating for dtype in summed)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet50"])
+def test_the_step_compiles_with_xla_as_on_gpus(name, monkeypatch):
+    images, labels = batch()
+    losses = []
+    for compiled in (False, True):
+        monkeypatch.setattr("keras_resnet.training.engine.compiled_by_xla", lambda _, value=compiled: value)
+        strategy = make_strategy("cpu:1")
+        with strategy.scope():
+            model = small_model(SHALLOW[name])
+        trained = Engine(model, RECIPE, strategy).train(endless(images, labels), [0.01, 0.01], 0)
+        losses.append(trained.losses)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    assert losses[0][0] != losses[0][1]
