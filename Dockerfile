@@ -2,6 +2,8 @@
 # Without GPUs: docker build --build-arg EXTRAS= -t keras-resnet .
 # With the server: docker build --build-arg 'EXTRAS=[gpu,serve]' -t keras-resnet .
 # Files in a folder of yours: docker run --user "$(id -u):$(id -g)" -v "$PWD:/data" keras-resnet train --depth 20
+# Serve: docker run --init --stop-timeout 35 -p 127.0.0.1:8501:8501 -v "$PWD/exports:/exports:ro" keras-resnet \
+#   serve /exports/NAME --host 0.0.0.0
 # On GPUs, with the NVIDIA Container Toolkit: docker run --gpus all …
 FROM python:3.12-slim-bookworm
 ARG EXTRAS=[gpu]

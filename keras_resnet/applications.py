@@ -7,10 +7,7 @@ were trained with is its first layer, so `preprocess_input` changes nothing.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Sequence
-from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,11 +15,11 @@ import numpy as np
 
 from keras_resnet.architectures import (
     ARCHITECTURES,
-    Architecture,
     Downsample,
     Shortcut,
     get_architecture,
 )
+from keras_resnet.arguments import OFFICIAL, check_arguments, check_input_shape
 from keras_resnet.builders import build_model
 from keras_resnet.errors import UsageError
 from keras_resnet.imagenet import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD
@@ -35,9 +32,6 @@ from keras_resnet.signatures import (
     ResidualNetwork,
     Weights,
 )
-
-# Networks for which official ImageNet weights exist (weights/hub.py knows the files).
-OFFICIAL = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16", "vgg19")
 
 _DEFAULT = "default"
 
@@ -66,7 +60,8 @@ def build(
             there are any), or the path of a weights file of any kind that `weights.import_weights` reads,
             or of one of our own (`.keras`, `.weights.h5`).
         input_tensor: a Keras tensor to build upon.
-        input_shape: (H, W, 3); sides may be None, which is the default, except for VGG with its top.
+        input_shape: (H, W, 3); sides may be None, which is the default, except for VGG with its top. Without
+            weights and preprocessing any number of channels.
         pooling: without top: None (feature map), "avg" or "max".
         classes: outputs of the classifier; 1000 (ImageNet) or 10 (CIFAR) by default.
         classifier_activation: "softmax" or None for logits.
@@ -74,7 +69,9 @@ def build(
         shortcut: option "A" (zero-padded identity), "B" (projection where dimensions grow) or "C"
             (projection everywhere), Sec. 3.3; by default B for ImageNet and A for CIFAR networks.
         downsample: where a bottleneck has its stride: "1x1" (the authors' models) or "3x3" (torchvision).
-        include_preprocessing: with the normalisation of raw RGB input as the first layer.
+        include_preprocessing: with the normalisation of raw RGB input as the first layer. Without, the
+            official weights of ResNet-50/101/152 and VGG want RGB − (123.68, 116.779, 103.939): not the BGR
+            that `keras.applications`' `preprocess_input` gives.
 
     Returns:
         A `keras.Model`, [N, H, W, 3] → [N, classes].
@@ -91,8 +88,9 @@ def build(
     if isinstance(weights, str) and weights == _DEFAULT:
         weights = "imagenet" if name in OFFICIAL else None
     classes = architecture.default_classes if classes is None else classes
-    _check(architecture, include_top, pooling, classes, classifier_activation, weights)
-    _check_input_shape(architecture, include_top, input_tensor, input_shape)
+    check_arguments(architecture, include_top, pooling, classes, classifier_activation, weights)
+    free = weights is None and not include_preprocessing
+    check_input_shape(architecture, include_top, input_tensor, input_shape, any_channels=free)
     mean: Any = IMAGENET_MEAN
     std: Any = IMAGENET_STD
     state = None
@@ -123,71 +121,6 @@ def build(
 
         load_into(model, weights, architecture, state)
     return model
-
-
-def _check(
-    architecture: Architecture,
-    include_top: bool,
-    pooling: str | None,
-    classes: int,
-    classifier_activation: Any,
-    weights: Any,
-) -> None:
-    name = architecture.name
-    if pooling not in (None, "avg", "max"):
-        raise UsageError(f'{name}: `pooling` must be None, "avg" or "max", not {pooling!r}')
-    if not isinstance(classes, Integral) or classes < 1:
-        raise UsageError(f"{name}: `classes` must be a whole number, 1 or more, not {classes!r}")
-    if weights is None:
-        return
-    if weights != "imagenet":
-        if not isinstance(weights, str | os.PathLike):
-            raise UsageError(f'{name}: `weights` must be None, "imagenet" or a path, not {weights!r}')
-        if not Path(weights).is_file():
-            raise UsageError(
-                f'{name}: `weights` must be None, "imagenet" or the path of a file; there is no file '
-                f"{os.fspath(weights)!r}"
-            )
-        return
-    if name not in OFFICIAL:
-        raise UsageError(
-            f"there are no official ImageNet weights for {name}; pass weights=None or a file "
-            f"(official ones exist for {', '.join(OFFICIAL)})"
-        )
-    if include_top and classes != 1000:
-        raise UsageError(
-            f'{name}: with weights="imagenet" and include_top=True, `classes` must be 1000, not '
-            f"{classes}; use include_top=False and add your own classifier"
-        )
-    if include_top and classifier_activation not in (None, "softmax"):
-        raise UsageError(
-            f'{name}: the official weights were trained for `classifier_activation` "softmax" or None, '
-            f"not {classifier_activation!r}"
-        )
-
-
-def _check_input_shape(
-    architecture: Architecture,
-    include_top: bool,
-    input_tensor: Any,
-    input_shape: Sequence[int | None] | None,
-) -> None:
-    name = architecture.name
-    if input_tensor is not None and input_shape is None:
-        input_shape = tuple(input_tensor.shape[1:])
-    if input_shape is None:
-        return
-    if len(input_shape) != 3 or input_shape[-1] != 3:
-        raise UsageError(f"{name}: `input_shape` must be (height, width, 3), not {tuple(input_shape)}")
-    smallest = architecture.minimum_image_size
-    for side in input_shape[:2]:
-        if side is not None and side < smallest:
-            raise UsageError(
-                f"{name}: input size must be at least {smallest}x{smallest}, "
-                f"not {input_shape[0]}x{input_shape[1]}"
-            )
-        if side is None and architecture.block == "vgg" and include_top:
-            raise UsageError(f"{name} with its top needs a fixed `input_shape`, such as (224, 224, 3)")
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

@@ -1,7 +1,7 @@
 """From an `Architecture` to a `keras.Model`: stem, stages of blocks, head, in the paper's order.
 
-Layer names follow keras.applications where it has them: `conv1_conv`, `conv2_block1_conv1`,
-`conv2_block1_bn1`, … `conv5_block3_out`, `avg_pool`, `predictions`.
+Layer names are like those of keras.applications: `conv1_conv`, `conv2_block1_conv1` (there
+`conv2_block1_1_conv`), `conv2_block1_bn1`, … `conv5_block3_out`, `avg_pool`, `predictions`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from keras_resnet.architectures import Architecture, Stage
+from keras_resnet.errors import UsageError
 from keras_resnet.layers import (
     BN_EPSILON,
     BN_MOMENTUM,
@@ -97,7 +98,15 @@ def build_model(
     if input_tensor is not None:
         sources = keras.utils.get_source_inputs(image)
         image = sources[0] if len(sources) == 1 else sources
-    return keras.Model(image, x, name=name or architecture.name)
+    try:
+        return keras.Model(image, x, name=name or architecture.name)
+    except ValueError as error:
+        if '"normalization" is used' not in str(error):  # Keras' own name for its first Normalization layer
+            raise
+        raise UsageError(
+            'a layer of `input_tensor` is called "normalization", as our first one is: give it another name, '
+            "or pass include_preprocessing=False"
+        ) from error
 
 
 def _pool(pooling: str) -> keras.layers.Layer:

@@ -64,7 +64,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Same arguments, weights, outputs, gradients and moving averages as Keras' layer; on a CPU one
     training step of a residual network takes about two thirds of the time. Statistics and scales are
-    float32 whatever the activations are. Other backends use Keras' maths.
+    float32 also under mixed precision. Other backends, and weights of other types, use Keras' maths.
 
     Under a `tf.distribute` strategy each replica normalises with its own statistics, as is
     usual on several GPUs, and keeps its own moving averages. This project's training loop averages those
@@ -83,6 +83,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.scale
             and self.center
             and self.compute_dtype in ("float32", "bfloat16", "float16")
+            and self.variable_dtype == "float32"
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)

@@ -123,7 +123,9 @@ class ScannedBlocks(keras.layers.Layer):
         """Run the blocks; when training, update every block's moving averages."""
         use_batch = bool(training) and self.trainable
         stacks = [ops.cast(ops.convert_to_tensor(weight), self.compute_dtype) for weight in self.convs]
-        stacks += [ops.convert_to_tensor(weight) for norm in self.norms for weight in norm]
+        stacks += [
+            ops.cast(ops.convert_to_tensor(weight), "float32") for norm in self.norms for weight in norm
+        ]
 
         def block(x: Any, weights: Sequence[Any]) -> tuple[Any, list[Any]]:
             return self._block(x, weights, use_batch)
@@ -139,7 +141,8 @@ class ScannedBlocks(keras.layers.Layer):
         if use_batch:
             moving = [weight for norm in self.norms for weight in norm[2:]]
             for average, batch in zip(moving, statistics, strict=True):
-                average.assign(average * BN_MOMENTUM + batch * (1.0 - BN_MOMENTUM))
+                moved = ops.cast(average, "float32") * BN_MOMENTUM + batch * (1.0 - BN_MOMENTUM)
+                average.assign(ops.cast(moved, average.dtype))
         return outputs
 
     def _block(self, x: Any, weights: Sequence[Any], use_batch: bool) -> tuple[Any, list[Any]]:

@@ -9,7 +9,8 @@ import pytest
 
 import keras_resnet
 from keras_resnet.applications import IMAGENET_MEAN, IMAGENET_STD
-from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.architectures import ARCHITECTURES, get_architecture
+from keras_resnet.arguments import check_arguments
 from keras_resnet.imagenet import IMAGENET_CLASSES
 
 NETWORKS = [name for name in keras_resnet.__all__ if name[:3] in ("Res", "Pla", "VGG")]
@@ -93,6 +94,25 @@ def test_wrong_arguments_are_explained(name, arguments, words):
     with pytest.raises(ValueError) as caught:
         keras_resnet.build(name, **arguments)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_channels_are_free_without_weights_and_normalisation():
+    arguments = {"include_preprocessing": False, "input_shape": (64, 64, 1), "classes": 2}
+    model = keras_resnet.ResNet18(weights=None, **arguments)
+    assert model(np.zeros((1, 64, 64, 1), "float32")).shape == (1, 2)
+
+
+def test_a_layer_of_the_same_name_before_the_network_is_named():
+    image = keras.Input((32, 32, 3))
+    colours = keras.layers.Normalization(mean=0.0, variance=1.0, name="normalization")(image)
+    with pytest.raises(ValueError, match='called "normalization", as our first one is'):
+        keras_resnet.ResNet20(input_tensor=colours)
+    assert keras_resnet.ResNet20(input_tensor=colours, include_preprocessing=False).output_shape == (None, 10)
+
+
+@pytest.mark.parametrize("activation", ["linear", None, keras.activations.softmax])
+def test_official_weights_come_with_softmax_or_logits_however_named(activation):
+    check_arguments(get_architecture("resnet50"), True, None, 1000, activation, "imagenet")
 
 
 def test_options_that_a_network_does_not_have_are_no_arguments():

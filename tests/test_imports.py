@@ -16,7 +16,7 @@ LAYERS = (
     "layers",
     "scanned",
     "recognition",
-    "builders backbone",
+    "builders backbone arguments",
     "saving",
     "weights",
     "applications",

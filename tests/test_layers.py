@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_resnet.architectures import get_architecture
+from keras_resnet.builders import build_model
 from keras_resnet.layers import BatchNormalization, InputNormalization, ZeroPaddingShortcut
 
 tf = pytest.importorskip("tensorflow")
@@ -107,6 +109,22 @@ def test_what_the_kernel_cannot_do_is_left_to_keras(arguments, shape):
     ]
     ours, theirs = (layer(x, training=True) for layer in layers)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("policy", ["float16", "bfloat16"])
+@pytest.mark.parametrize("scanned", [False, True])
+def test_networks_of_half_precision_weights(policy, training, scanned):
+    """The fused kernel wants float32 for statistics and scales."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        network = get_architecture("resnet20")
+        model = build_model(network, scanned=scanned, classes=3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    images = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
+    probabilities = np.asarray(model(images, training=training), np.float32)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=0.02)
 
 
 def test_float64_goes_through_keras():

@@ -39,7 +39,7 @@ def test_the_api_page_names_what_is_public_and_nothing_else():
 
 
 def official_networks() -> tuple[str, ...]:
-    from keras_resnet.applications import OFFICIAL
+    from keras_resnet.arguments import OFFICIAL
 
     return OFFICIAL
 

@@ -149,6 +149,8 @@ def serve(model: str, port: int, host: str, name: str | None) -> None:
     \b
         keras-resnet serve exports/resnet20-digits --port 8501
     """
+    # As process 1 of a container it would not notice the signal before the model is loaded.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     start_tensorflow()
     from keras_resnet.serving.server import serve as run_server
 

@@ -47,7 +47,8 @@ def parse(body: bytes, endpoints: Mapping[str, Endpoint], max_batch: int) -> Req
         raise BadRequest(f"the body is not JSON: {type(error).__name__}") from error
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object")
-    name = data.get("signature_name") or DEFAULT  # "" is the default there too
+    name = data.get("signature_name", "")
+    name = DEFAULT if name == "" else name  # as it is there
     if not isinstance(name, str) or name not in endpoints:
         raise BadRequest(f"unknown signature_name; choose one of {', '.join(endpoints)}")
     endpoint = endpoints[name]
@@ -156,7 +157,10 @@ def _array(name: str, values: Any, dtype: np.dtype, shape: tuple[int | None, ...
         array[:] = [_bytes(name, value) for value in values]
         return array
     try:
-        array = np.array(values, dtype)
+        numbers = np.array(values)
+        array = numbers.astype(dtype)
+        if numbers.dtype.kind not in "iuf" or (dtype.kind in "iu" and (array != numbers).any()):
+            raise TypeError  # texts, truth values, or numbers that the type does not have
     except (TypeError, ValueError, OverflowError) as error:
         raise BadRequest(f"{name} must be numbers in equally long lists") from error
     fits = array.ndim == len(shape) and all(

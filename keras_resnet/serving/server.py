@@ -260,8 +260,10 @@ def make_app(served: Served, limits: Limits | None = None) -> Starlette:
 
     async def refused(request: Request, error: Any) -> Response:
         headers = {"Retry-After": "1"} if error.status == 503 else {}
-        if error.status in (408, 413, 415, 503):
-            headers["Connection"] = "close"  # the rest of the body may not have been read
+        if error.status == 408:
+            headers["Connection"] = "close"
+        # Otherwise what is left of the body is still taken, within the time that a request has: a client that
+        # is busy sending when the connection ends never reads the answer.
         return _json(rest.error_body(str(error)), error.status, headers)
 
     async def failed(request: Request, error: Any) -> Response:

@@ -124,8 +124,11 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
         from keras_resnet.saving import read_model
 
         model, info = read_model(path)
+        tensors = get_state(model)
+        if info is None and keras_applications.is_keras_applications(tensors):
+            return WeightsFile(path, "keras_applications", tensors)
         notes = options_of(info.architecture) if info else {}
-        return WeightsFile(path, "keras_resnet", get_state(model), notes, info)
+        return WeightsFile(path, "keras_resnet", tensors, notes, info)
     tensors = read_tensors(path)
     akamaster = torch_names.is_akamaster(tensors)
     return WeightsFile(path, "akamaster" if akamaster else "torch", tensors, read_metadata(path))

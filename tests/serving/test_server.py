@@ -363,6 +363,15 @@ def test_an_error_of_ours_is_500_and_the_server_goes_on(served):
         running.stop()
 
 
+def test_a_client_that_is_busy_sending_reads_why_it_is_refused(running):
+    """The connection does not end under its hands: 40 MiB are more than the sockets' buffers hold."""
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+    connection.request("POST", "/v1/models/pets:predict", b"x" * (40 * 2**20))
+    answer = connection.getresponse()
+    assert (answer.status, list(json.loads(answer.read()))) == (413, ["error"])
+    connection.close()
+
+
 def test_answers_are_not_held_back():
     with _listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP  # what asyncio's TCP_NODELAY depends on

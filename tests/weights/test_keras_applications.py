@@ -81,6 +81,17 @@ def test_files_as_keras_applications_publishes_them(name, include_top, tmp_path)
     assert_equal_logits(ours(images), theirs(caffe(images)))
 
 
+def test_a_keras_file_of_theirs_is_not_taken_for_ours(tmp_path):
+    """VGG's layers have the same names and shapes, but its pixels are BGR."""
+    theirs = their_network("VGG16", classes=12, input_shape=(32, 32, 3))
+    theirs.save(tmp_path / "theirs.keras")
+    ours = keras_resnet.VGG16(
+        weights=tmp_path / "theirs.keras", classes=12, input_shape=(32, 32, 3), classifier_activation=None
+    )
+    images = pixels(2, 32)
+    assert_equal_logits(ours(images), theirs(caffe(images)))
+
+
 @pytest.mark.parametrize("kind", ["weights.h5", "h5"])
 def test_resnet50_from_a_file(resnet50, kind, tmp_path):
     path = tmp_path / f"model.{kind}"
