@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -102,6 +103,7 @@ def evaluate(
     from keras_resnet.evaluation.protocols import data_of
     from keras_resnet.pages.writing import page_format, require_png, require_writable
     from keras_resnet.serving.forms import is_converted, open_form
+    from keras_resnet.training.checks import check_held_out
     from keras_resnet.training.devices import make_strategy
 
     if report:
@@ -116,6 +118,8 @@ def evaluate(
     others = [open_form(model) if is_converted(model) else model for model in models[1:]]
     name = data_of(first.info, models[0], dataset)
     data = open_dataset(name, data_dir=data_dir, held_out=hold_out)
+    for model in models:
+        check_held_out(Path(model), data)
     result = run_evaluation(
         [first, *others],
         data,

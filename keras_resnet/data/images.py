@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.faults import UNREADABLE, reason
-from keras_resnet.data.folders import SUFFIXES, images_below
+from keras_resnet.data.folders import SUFFIXES, counted, images_below
 from keras_resnet.data.views import EvalView, image_to_view
 from keras_resnet.errors import UserError
 from keras_resnet.saving import ModelInfo
@@ -27,9 +28,13 @@ def image_files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         if not Path(path).is_dir():
             files.append(os.fspath(path))
             continue
-        found, _ = images_below(Path(path))
+        found, foreign = images_below(Path(path))
+        others = counted(foreign)
         if not found:
-            raise UserError(f"no images in {path}: looked for {', '.join(sorted(SUFFIXES))}")
+            but = f", but found {others}" if others else ""
+            raise UserError(f"no images in {path}: looked for {', '.join(sorted(SUFFIXES))}{but}")
+        if others:
+            print(f"{path}: files left out: {others} (supported: {', '.join(SUFFIXES)})", file=sys.stderr)
         files += found
     return files
 

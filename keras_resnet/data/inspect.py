@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from keras_resnet.data import streams
 from keras_resnet.data.decode import decode_image
@@ -19,6 +19,7 @@ from keras_resnet.data.loading import Loader, no_draws
 from keras_resnet.data.other_formats import NO_LABEL
 from keras_resnet.data.sources import Dataset
 from keras_resnet.errors import unwrapped, writing
+from keras_resnet.pages.lettering import composed, font
 
 SHEET_COLUMNS = 8
 SHEET_IMAGES = 32
@@ -148,9 +149,7 @@ def contact_sheet(batches: tf.data.Dataset, label_names: Sequence[str], path: st
     for index, (sample, label) in enumerate(zip(pixels, labels, strict=True)):
         tile = Image.new("RGB", (side, side + _CAPTION), "white")
         tile.paste(Image.fromarray(sample).resize((side, side), Image.Resampling.NEAREST))
-        ImageDraw.Draw(tile).text(
-            (0, side + 1), _caption(label, label_names), "black", ImageFont.load_default(12)
-        )
+        ImageDraw.Draw(tile).text((0, side + 1), composed(_caption(label, label_names)), "black", font(12))
         row, column = divmod(index, SHEET_COLUMNS)
         sheet.paste(tile, (column * width + _GAP, row * height + _GAP))
     with writing(path):

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from keras_resnet.errors import UserError, writing
 from keras_resnet.evaluation.result import Evaluation
 from keras_resnet.evaluation.scores import Scores
 from keras_resnet.pages.blocks import Gallery, Picture
+from keras_resnet.pages.lettering import composed, font
 
 if TYPE_CHECKING:
     from keras_resnet.data.sources import Dataset
@@ -148,9 +149,9 @@ def write_mistakes_sheet(
     width, height = COLUMNS * (TILE + margin) + margin, rows * (TILE + CAPTION + margin) + margin
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(13)
+    letters = font(13)
     if not mistakes:
-        draw.text((margin, margin), "no mistakes", "black", font)
+        draw.text((margin, margin), "no mistakes", "black", letters)
     for number, (mistake, picture) in enumerate(
         zip(mistakes, pictures(mistakes, evaluation.scores, dataset), strict=True)
     ):
@@ -159,15 +160,17 @@ def write_mistakes_sheet(
         sheet.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
         lines = (f"is {mistake.label}, taken", f"for {mistake.predicted}, {mistake.confidence:.1%}")
         for line, text in enumerate(lines):
-            draw.text((left, top + TILE + 2 + line * 15), _fitting(text, draw, font), "black", font)
+            draw.text(
+                (left, top + TILE + 2 + line * 15), _fitting(composed(text), draw, letters), "black", letters
+            )
     with writing(path):
         sheet.save(path, format="PNG")
     return Path(path)
 
 
-def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    if draw.textlength(text, font) <= TILE:
+def _fitting(text: str, draw: ImageDraw.ImageDraw, letters: Any) -> str:
+    if draw.textlength(text, letters) <= TILE:
         return text
-    while text and draw.textlength(text + "…", font) > TILE:
+    while text and draw.textlength(text + "…", letters) > TILE:
         text = text[:-1]
     return text + "…"

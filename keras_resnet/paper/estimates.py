@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_resnet.architectures import ARCHITECTURES
+from keras_resnet.architectures import get_architecture
 from keras_resnet.paper.experiments import Net
 from keras_resnet.paper.numbers import A100_RESNET50, TWO_CORES_RESNET20, Throughput
 from keras_resnet.recipes import RECIPES
@@ -25,6 +25,6 @@ def _hours(nets: Sequence[Net], on: Throughput, name: str) -> float:
     same) and unkind to shallow ones; good for an order of magnitude."""
     recipe = RECIPES[name]
     images = (recipe.steps or 0) * recipe.batch_size
-    known = ARCHITECTURES[on.network].multiply_adds()
+    known = get_architecture(on.network, downsample=on.downsample).multiply_adds()
     seconds = (images / on.images_per_second * net.architecture.multiply_adds() / known for net in nets)
     return sum(seconds) / 3600

@@ -25,11 +25,13 @@ def measure(runs: Sequence[RunFolder], data_dir: str | None = None, skip_limit: 
     from keras_resnet.data.sources import open_dataset
     from keras_resnet.paper.responses import run_responses
     from keras_resnet.paper.testing import measure_errors
+    from keras_resnet.training.checks import check_held_out
 
     for run in todo:
         try:
             name, held_out = run.settings["dataset"], run.settings["hold_out"]
             dataset = open_dataset(name, data_dir=data_dir, held_out=held_out, prepare=False)
+            check_held_out(run.path, dataset)
             if not run.evaluations:
                 measure_errors(run.path, dataset, skip_limit=skip_limit)
             if _lacks_responses(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ import tensorflow as tf
 
 from keras_resnet.data.examples import split_stream
 from keras_resnet.data.slices import split_name
-from keras_resnet.data.sources import Dataset
+from keras_resnet.data.sources import Dataset, same_data
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.saving import RUN_MODEL
 from keras_resnet.training.devices import workers_of
 from keras_resnet.training.epochs import Habits
+from keras_resnet.training.record import recorded
 from keras_resnet.training.settings import RunSettings, split_to_validate
 
 
@@ -78,14 +80,14 @@ def check_splits(settings: RunSettings, dataset: Dataset) -> None:
 def data_facts(settings: RunSettings, dataset: Dataset) -> dict[str, Any]:
     """What `run.json` keeps of the data, to notice a change of it.
 
-    {classes, class_names (a checksum of them, in their order), training_images, val_split, validation_images}
-    and, where a slice is trained on, what it is a slice of: {split_images}.
+    {classes, names (a checksum: `_names`), training_images, val_split, validation_images} and, where a slice
+    is trained on, what it is a slice of: {split_images}.
     """
     split, val_split = settings.split, split_to_validate(settings, dataset)
     images, whole = dataset.images(split), dataset.splits[split_name(split)]
     return {
         "classes": dataset.classes,
-        "class_names": zlib.crc32("\n".join(dataset.label_names).encode(errors="surrogateescape")),
+        "names": _names(dataset, split, val_split),
         "training_images": images,
         **({} if images == whole else {"split_images": whole}),
         "val_split": val_split,
@@ -102,16 +104,49 @@ def check_data(
     """
     now = data_facts(settings, dataset)
     changed = [key for key, value in (before or {}).items() if now.get(key) != value]
-    if changed == ["class_names"]:
+    if changed == ["names"]:
         raise UserError(
-            f"the classes of {dataset.name} have other names or another order than when the run in {workdir} "
-            "began, and their numbers would mean others: give them back, or --fresh starts over"
+            f"classes or files of {dataset.name} have been renamed, moved or exchanged since the run in "
+            f"{workdir} began, and would get others' labels or places: give them back, or --fresh starts over"
         )
     if changed:
         raise UserError(
             f"{dataset.name} has changed since the run in {workdir} began: {_told(before or {})} then, "
             f"{_told(now)} now: --fresh starts over"
         )
+
+
+def check_held_out(folder: Path, dataset: Dataset) -> None:
+    """What `dataset` holds out is what the run in `folder` held out, where it was trained on that data.
+
+    Raises:
+        UsageError: another number was held out.
+        UserError: files have changed since, and with them which are held out.
+    """
+    record = recorded(folder)
+    settings, facts = record.get("settings", {}), record.get("data", {})
+    if not dataset.held_out or not settings or not same_data(settings["dataset"], dataset.name):
+        return
+    if dataset.held_out != settings["hold_out"]:
+        raise UsageError(
+            f"{folder} was trained with --hold-out {settings['hold_out']}: with {dataset.held_out} it would "
+            "be tested on images that it was trained on"
+        )
+    if "names" in facts and facts["names"] != _names(dataset, settings["split"], facts["val_split"]):
+        raise UserError(
+            f"files of {dataset.name} have changed since {folder} was trained, and others would be held out "
+            "now: it would be tested on images that it was trained on"
+        )
+
+
+def _names(dataset: Dataset, *splits: str) -> int:
+    """Checksum of what labels and places mean: classes by name and, in folders, the files of the splits."""
+    checksum = zlib.crc32("\n".join(dataset.label_names).encode(errors="surrogateescape"))
+    root = "" if str(Path(dataset.name)) == "." else f"{Path(dataset.name)}/"
+    for name in sorted({split_name(split) for split in splits} & dataset.listings.keys()):
+        for path in dataset.listings[name].paths:
+            checksum = zlib.crc32(os.fsencode(path.removeprefix(root)), checksum)
+    return checksum
 
 
 def _told(facts: Mapping[str, Any]) -> str:

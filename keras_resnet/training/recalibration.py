@@ -20,6 +20,7 @@ from keras_resnet.data.sources import Dataset, open_dataset
 from keras_resnet.data.views import EvalView, TrainView, eval_view
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.layers import BN_MOMENTUM
+from keras_resnet.pages.writing import require_writable
 from keras_resnet.saving import RUN_MODEL, load_model, save_model
 from keras_resnet.scanned import ScannedBlocks
 from keras_resnet.training.record import forget_measurements, note_recalibration, recorded_settings
@@ -123,14 +124,14 @@ def recalibrate_file(
     target = Path(output) if output else Path(path) / RUN_MODEL if Path(path).is_dir() else Path(path)
     if target.suffix != ".keras":
         raise UsageError(f"the output must be a .keras file, not {target}")
+    require_writable(target)
     saved = load_model(path)
     if not _batch_norms(saved.model):
         raise UserError(f"{path} has no batch normalisation whose statistics could be set")
     name = dataset or saved.info.dataset
     if name is None:
         raise UserError(f"{path} does not say what data it was trained on: name it with --dataset")
-    folder = Path(path).parent if Path(path).name == RUN_MODEL else Path(path)
-    run = recorded_settings(folder) if dataset is None else {}
+    run = recorded_settings(Path(path)) if dataset is None else {}
     opened = open_dataset(name, data_dir=data_dir, held_out=run.get("hold_out"))
     view = eval_view("single", saved.info.image_size, resize=saved.info.resize)
     skips = SkipLog(skip_limit)
@@ -145,7 +146,9 @@ def recalibrate_file(
         )
         recalibrate(saved.model, taken)
     skips.check()
-    if target.name == RUN_MODEL and target.exists():
+    replaced = target.name == RUN_MODEL and target.exists()
+    save_model(saved.model, replace(saved.info, results={}), target)
+    if replaced:
         forget_measurements(target.parent)
         note_recalibration(target.parent)
-    return save_model(saved.model, replace(saved.info, results={}), target)
+    return target

@@ -117,9 +117,15 @@ class RunRecord:
             write_atomically(self.path, json.dumps(self.data, indent=1).encode())
 
 
-def recorded_settings(workdir: Path) -> Mapping[str, Any]:
-    """The settings in a run folder's `run.json`; empty where there are none."""
-    return (_read_json(workdir / FILE) or {}).get("settings", {})
+def recorded(folder: Path) -> Mapping[str, Any]:
+    """What `run.json` says in a run folder, or beside a run's `model.keras`; empty where there is none."""
+    folder = folder.parent if folder.name == RUN_MODEL else folder
+    return _read_json(folder / FILE) or {}
+
+
+def recorded_settings(folder: Path) -> Mapping[str, Any]:
+    """The settings there."""
+    return recorded(folder).get("settings", {})
 
 
 def skipped_images(count: int, workdir: Path) -> str:

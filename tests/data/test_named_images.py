@@ -11,6 +11,17 @@ from keras_resnet.saving import ModelInfo
 INFO = ModelInfo(tiny("resnet20"), ("cat", "dog"), 32, 36)
 
 
+def test_files_of_other_formats_are_counted(tmp_path, capsys):
+    """A telephone's folder may have more of these than of others."""
+    for name in ("a.jpg", "b.HEIC", "c.heic", "only/d.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert image_files([str(tmp_path)]) == [str(tmp_path / "a.jpg")]
+    assert f"{tmp_path}: files left out: 2 .heic, 1 .webp (supported: " in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"no images in .*only: looked for .*, but found 1 \.webp"):
+        image_files([str(tmp_path / "only")])
+
+
 def test_folders_are_all_their_images(tmp_path):
     hidden = ("._a.jpeg", ".thumbnails/a.jpeg")
     for name in ("b.PNG", "a.jpeg", "notes.txt", "sub/c.gif", "d.jpe", "e.jfif", "none/notes.txt", *hidden):

@@ -32,7 +32,7 @@ def test_the_list_names_every_table_and_figure_with_its_command(tmp_path):
     assert [entry["name"] for entry in entries][:3] == ["table1", "table2", "table3"]
     assert all(entry["command"].startswith(f"keras-resnet paper {entry['name']}") for entry in entries)
     text = call("paper", "--workdir", tmp_path).stdout
-    assert "needs ImageNet and about 51 hours of one A100 (estimate)" in text
+    assert "needs ImageNet and about 48 hours of one A100 (estimate)" in text
     assert "needs CIFAR-10 and about 304 hours of two CPU cores (estimate)" in text  # Table 6
 
 
@@ -67,7 +67,7 @@ def test_tables_of_imagenet_are_shown_as_printed(tmp_path):
     assert list(tmp_path.iterdir()) == []
     result = call("paper", "table2", "--workdir", tmp_path)
     assert "28.54" in result.stdout
-    assert "about 51 hours of one A100" in result.stderr
+    assert "about 48 hours of one A100" in result.stderr
     rows = json.loads(call("paper", "figure4", "--workdir", tmp_path, "--json").stdout)["rows"]
     assert [row["paper"]["top1"] for row in rows] == [27.94, 28.54, 27.88, 25.03]
     assert all(row["top1_errors"] == [] for row in rows)

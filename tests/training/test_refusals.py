@@ -173,7 +173,7 @@ def test_changed_data_is_noticed(tmp_path):
     ):
         train(unfinished, fewer, tmp_path, quiet=True)
     renamed = replace(DIGITS, label_names=("zero", *DIGITS.label_names[1:]))
-    with pytest.raises(UserError, match="the classes of digits have other names or another order"):
+    with pytest.raises(UserError, match="classes or files of digits have been renamed, moved or exchanged"):
         train(unfinished, renamed, tmp_path, quiet=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from keras_resnet.data.sources import hold_out, open_dataset
 from keras_resnet.data.statistics import compute_statistics
 from keras_resnet.errors import UsageError, UserError
 from keras_resnet.training.announcement import announcement
-from keras_resnet.training.checks import check_data, check_splits, data_facts
+from keras_resnet.training.checks import check_data, check_held_out, check_splits, data_facts
 from keras_resnet.training.devices import make_strategy
 from keras_resnet.training.inputs import Inputs
 from keras_resnet.training.run import train
@@ -52,6 +53,28 @@ def test_nothing_is_held_out_of_a_stream_and_nothing_written_then(folder, tmp_pa
     with pytest.raises(UsageError, match="too large to hold out images class by class"):
         train(chosen, stream, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_run_is_tested_on_nothing_that_it_was_trained_on(folder, tmp_path):
+    """Which images are held out follows from their number and from all names."""
+    copy = tmp_path / "photos"
+    shutil.copytree(folder, copy)
+    data = open_dataset(str(copy), held_out=4)
+    chosen = settings(data=data, overrides=ONE_STEP, recipe="cifar-fast", hold_out=4)
+    train(chosen, data, tmp_path / "run", quiet=True)
+    check_held_out(tmp_path / "run", data)
+    check_held_out(tmp_path / "run" / "model.keras", open_dataset(f"{copy}/", held_out=4))
+    check_held_out(tmp_path / "run", open_dataset(str(folder), held_out=8))  # other data
+    check_held_out(tmp_path / "nowhere", data)
+    with pytest.raises(UsageError, match="trained with --hold-out 4: with 8 it would be tested on images"):
+        check_held_out(tmp_path / "run", open_dataset(str(copy), held_out=8))
+    (copy / "train" / "a" / "0.png").rename(copy / "train" / "b" / "new.png")
+    moved = open_dataset(str(copy), held_out=4)
+    with pytest.raises(UserError, match=r"files of .* have changed since .* others would be held out now"):
+        check_held_out(tmp_path / "run", moved)
+    (tmp_path / "run" / "model.keras").unlink()
+    with pytest.raises(UserError, match="have been renamed, moved or exchanged since the run"):
+        train(chosen, moved, tmp_path / "run", quiet=True)
 
 
 def test_what_an_epoch_of_a_stream_has_shown_is_told_to_be_read_over(folder, tmp_path, monkeypatch):
@@ -99,7 +122,7 @@ def test_slices_are_recorded_and_others_are_refused(tmp_path):
     assert (record["settings"]["split"], record["settings"]["val_split"]) == ("train[:600]", "train[600:700]")
     assert record["data"] == {
         "classes": 10,
-        "class_names": zlib.crc32(b"0\n1\n2\n3\n4\n5\n6\n7\n8\n9"),
+        "names": zlib.crc32(b"0\n1\n2\n3\n4\n5\n6\n7\n8\n9"),
         "training_images": 600,
         "split_images": 1197,
         "val_split": "train[600:700]",
