@@ -95,23 +95,20 @@ def data_facts(settings: RunSettings, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def check_data(
-    settings: RunSettings, dataset: Dataset, before: Mapping[str, Any] | None, workdir: Path
-) -> None:
-    """The data is that which the run began with.
+def check_data(name: str, now: Mapping[str, Any], before: Mapping[str, Any] | None, workdir: Path) -> None:
+    """The data set of that name is that which the run began with.
 
-    `before` is its `data_facts`, as far as they were kept; None where none were.
+    `now` and `before` are its `data_facts`; the latter as far as they were kept, None where none were.
     """
-    now = data_facts(settings, dataset)
     changed = [key for key, value in (before or {}).items() if now.get(key) != value]
     if changed == ["names"]:
         raise UserError(
-            f"classes or files of {dataset.name} have been renamed, moved or exchanged since the run in "
+            f"classes or files of {name} have been renamed, moved or exchanged since the run in "
             f"{workdir} began, and would get others' labels or places: give them back, or --fresh starts over"
         )
     if changed:
         raise UserError(
-            f"{dataset.name} has changed since the run in {workdir} began: {_told(before or {})} then, "
+            f"{name} has changed since the run in {workdir} began: {_told(before or {})} then, "
             f"{_told(now)} now: --fresh starts over"
         )
 

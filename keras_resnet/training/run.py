@@ -198,7 +198,7 @@ class _Run:
         """The checkpoint to resume from; refuses what does not fit it, and only then forgets an old run."""
         workdir = self.workdir
         if not self.fresh:
-            check_data(self.settings, self.dataset, self.record.data.get("data"), workdir)
+            check_data(self.dataset.name, self.data, self.record.data.get("data"), workdir)
         checkpoint = None if self.fresh else latest_checkpoint(workdir)
         agreed = [self.settings.to_json(), self.data, self.habits.checkpoint_steps]
         with device_errors(self.strategy, workdir):

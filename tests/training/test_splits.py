@@ -186,17 +186,27 @@ def test_a_folder_that_grew_is_noticed_behind_a_slice_too(tmp_path):
     with pytest.raises(
         UserError, match=r"100 training images \(of 1,197\) of 10 classes, .* then, 100 .*2,000"
     ):
-        check_data(sliced, more, before, tmp_path)
-    check_data(sliced, DIGITS, before, tmp_path)
+        check_data("digits", data_facts(sliced, more), before, tmp_path)
+    check_data("digits", data_facts(sliced, DIGITS), before, tmp_path)
 
 
 def test_other_validation_images_are_noticed(tmp_path):
     before = data_facts(settings(), DIGITS)
     told = rf" {before['validation_images']} to validate on \(val\) then, .* 7 to validate on \(val\) now"
     with pytest.raises(UserError, match=told):
-        check_data(settings(), replace(DIGITS, splits={**DIGITS.splits, "val": 7}), before, tmp_path)
+        check_data(
+            "digits",
+            data_facts(settings(), replace(DIGITS, splits={**DIGITS.splits, "val": 7})),
+            before,
+            tmp_path,
+        )
     begun_earlier = {key: before[key] for key in ("classes", "training_images")}
-    check_data(settings(), replace(DIGITS, splits={**DIGITS.splits, "val": 7}), begun_earlier, tmp_path)
+    check_data(
+        "digits",
+        data_facts(settings(), replace(DIGITS, splits={**DIGITS.splits, "val": 7})),
+        begun_earlier,
+        tmp_path,
+    )
 
 
 def test_the_mean_is_that_of_the_slice():
